@@ -1,0 +1,106 @@
+//! What the loader hands over: images, labels, and the stage that made them.
+
+use crate::schedule::Stage;
+use std::sync::{Arc, Mutex};
+
+/// N images at one size with their labels, and the [`Stage`] that made them.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Batch {
+    /// Pixels, `(N, 3, B, B)` f32, red green blue, normalised by the recipe's mean and standard deviation.
+    pub images: Images,
+    /// Class index of each image, `N` values.
+    pub labels: Vec<u32>,
+    /// The stage that made the batch.
+    pub stage: Stage,
+    /// Pass over the data set that the batch belongs to, from 0.
+    pub epoch: u64,
+    /// Number of the batch in the run, from 0, on every rank the same.
+    pub step: u64,
+    /// Share of the run's compute consumed before this batch, `0..1`: the schedule's clock.
+    pub progress: f64,
+    /// Index of each image in the source, `N` values.
+    pub indices: Vec<u32>,
+}
+
+impl Batch {
+    /// Number of images: N.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether every sample of the batch was skipped.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+}
+
+/// A dense `(N, 3, B, B)` f32 tensor in host memory. Its memory goes back to the loader when it is dropped.
+#[derive(Debug)]
+pub struct Images {
+    data: Vec<f32>,
+    shape: [usize; 4],
+    pool: Option<Arc<Pool>>,
+}
+
+impl Images {
+    pub(crate) fn new(data: Vec<f32>, shape: [usize; 4], pool: Arc<Pool>) -> Self {
+        debug_assert_eq!(data.len(), shape.iter().product::<usize>());
+        Self { data, shape, pool: Some(pool) }
+    }
+
+    /// `[N, 3, B, B]`.
+    pub fn shape(&self) -> [usize; 4] {
+        self.shape
+    }
+
+    /// All values, image by image, plane by plane, row by row.
+    pub fn as_slice(&self) -> &[f32] {
+        &self.data
+    }
+
+    /// The memory itself, for those who keep it: it does not go back to the loader.
+    pub fn into_vec(mut self) -> Vec<f32> {
+        self.pool = None;
+        std::mem::take(&mut self.data)
+    }
+}
+
+impl Drop for Images {
+    fn drop(&mut self) {
+        if let Some(pool) = &self.pool {
+            pool.give(std::mem::take(&mut self.data));
+        }
+    }
+}
+
+/// Batch memory on its way back from the consumer.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    free: Mutex<Vec<Vec<f32>>>,
+    keep: usize,
+}
+
+impl Pool {
+    /// A pool that keeps at most `keep` buffers.
+    pub(crate) fn new(keep: usize) -> Arc<Self> {
+        Arc::new(Self { free: Mutex::default(), keep })
+    }
+
+    /// A buffer of `len` values, of any content.
+    pub(crate) fn take(&self, len: usize) -> Vec<f32> {
+        let mut data = self.free.lock().expect("no user of the pool panics").pop().unwrap_or_default();
+        if data.capacity() < len {
+            data = Vec::with_capacity(len);
+        }
+        data.resize(len, 0.0);
+        data
+    }
+
+    fn give(&self, data: Vec<f32>) {
+        let mut free = self.free.lock().expect("no user of the pool panics");
+        if free.len() < self.keep {
+            free.push(data);
+        }
+    }
+}

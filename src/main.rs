@@ -1,0 +1,2 @@
+//! bandfeed
+fn main() {}

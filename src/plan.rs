@@ -1,0 +1,169 @@
+//! The plan of one sample: every random number is drawn here, on the host, before an engine runs.
+
+use crate::error::{Error, Result};
+use crate::recipe::Recipe;
+use crate::rng::{Draw, Purpose};
+use crate::schedule::Stage;
+use crate::shape::{BandCrop, Filter, Rect, Size};
+
+/// A crop in space and the resize that follows: `region` is resized to `grid`, of which `window` is kept.
+///
+/// A random resized crop keeps the whole grid; an evaluation crop resizes the whole image and keeps the centre.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResizedCrop {
+    /// The pixels that may be read, in the image after its EXIF orientation is applied.
+    pub region: Rect,
+    /// Size that `region` is resized to.
+    pub grid: Size,
+    /// Part of the grid that is kept.
+    pub window: Rect,
+    /// The resampling filter, antialiased.
+    pub filter: Filter,
+}
+
+/// The band crop of one sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BandPlan {
+    /// Side of the output: B.
+    pub band: u32,
+    /// How it is cut.
+    pub crop: BandCrop,
+}
+
+/// Everything an engine needs to know to make one sample's pixels. Engines add no randomness.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SamplePlan {
+    /// Crop in space, and resize to the base size.
+    pub crop: ResizedCrop,
+    /// Mirror left to right.
+    pub flip: bool,
+    /// Crop in frequency; `None` where the crop already has the output's size.
+    pub band: Option<BandPlan>,
+    /// Run crop and band crop as one linear map.
+    pub fuse: bool,
+    /// Mean by channel, of values in `0..=1`.
+    pub mean: [f32; 3],
+    /// Standard deviation by channel.
+    pub std: [f32; 3],
+}
+
+impl SamplePlan {
+    /// Side of the square output in pixels.
+    pub fn output(&self) -> u32 {
+        self.band.map_or(self.crop.window.width, |b| b.band)
+    }
+}
+
+/// What names one sample of a run: the same key gives the same plan, on every machine and worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SampleKey {
+    /// The run's seed.
+    pub seed: u64,
+    /// Pass over the data set, from 0.
+    pub epoch: u64,
+    /// Place in the epoch's order, from 0.
+    pub position: u64,
+}
+
+/// Plan of a training sample: random resized crop and flip (`randaugment.md` §3 steps 1 and 2), then the stage's band.
+///
+/// `size` is the image's after orientation.
+///
+/// # Errors
+/// [`Error::Config`] if the image has no pixels.
+pub fn train(key: SampleKey, stage: &Stage, recipe: &Recipe, size: Size) -> Result<SamplePlan> {
+    let draw = |purpose| Draw::at(key.seed, key.epoch, key.position, purpose);
+    not_empty(size)?;
+    Ok(SamplePlan {
+        crop: ResizedCrop {
+            region: random_crop(&mut draw(Purpose::Crop), size, recipe.scale, recipe.ratio),
+            grid: Size::square(stage.base),
+            window: Rect::whole(Size::square(stage.base)),
+            filter: recipe.filter,
+        },
+        flip: draw(Purpose::Flip).chance(recipe.flip),
+        band: band(stage),
+        fuse: recipe.fuse,
+        mean: recipe.mean,
+        std: recipe.std,
+    })
+}
+
+/// Plan of an evaluation sample: resize of the shorter side, centre crop (`low-frequency-crop.md` §4).
+///
+/// With a Fourier stage the crop is made at the base size and the band is cut from it, as the ICCV code does; with a
+/// Lanczos stage the image is resized straight to the band, as the ++ code does.
+///
+/// # Errors
+/// [`Error::Config`] if the image has no pixels.
+pub fn eval(stage: &Stage, recipe: &Recipe, size: Size) -> Result<SamplePlan> {
+    not_empty(size)?;
+    let (side, band) = match stage.crop {
+        BandCrop::Fourier { .. } => (stage.base, band(stage)),
+        BandCrop::Lanczos => (stage.band, None),
+    };
+    Ok(SamplePlan {
+        crop: center_crop(size, side, recipe.eval_crop_ratio, recipe.filter),
+        flip: false,
+        band,
+        fuse: recipe.fuse,
+        mean: recipe.mean,
+        std: recipe.std,
+    })
+}
+
+fn not_empty(size: Size) -> Result<()> {
+    if size.pixels() == 0 {
+        return Err(Error::config("image size", format!("{}x{} has no pixels", size.width, size.height)));
+    }
+    Ok(())
+}
+
+fn band(stage: &Stage) -> Option<BandPlan> {
+    (stage.band != stage.base).then_some(BandPlan { band: stage.band, crop: stage.crop })
+}
+
+/// torchvision's rule: ten tries of a random area and aspect, then the largest central crop within the aspect limits.
+fn random_crop(draw: &mut Draw, size: Size, scale: [f64; 2], ratio: [f64; 2]) -> Rect {
+    const TRIES: usize = 10;
+    let (width, height) = (f64::from(size.width), f64::from(size.height));
+    for _ in 0..TRIES {
+        let area = width * height * draw.uniform(scale[0], scale[1]);
+        let aspect = draw.uniform(ratio[0].ln(), ratio[1].ln()).exp();
+        let w = (area * aspect).sqrt().round_ties_even() as u32;
+        let h = (area / aspect).sqrt().round_ties_even() as u32;
+        if (1..=size.width).contains(&w) && (1..=size.height).contains(&h) {
+            let y = draw.below(u64::from(size.height - h) + 1) as u32;
+            let x = draw.below(u64::from(size.width - w) + 1) as u32;
+            return Rect { x, y, width: w, height: h };
+        }
+    }
+    let aspect = width / height;
+    let (w, h) = if aspect < ratio[0] {
+        (size.width, (width / ratio[0]).round_ties_even() as u32)
+    } else if aspect > ratio[1] {
+        ((height * ratio[1]).round_ties_even() as u32, size.height)
+    } else {
+        (size.width, size.height)
+    };
+    let (w, h) = (w.clamp(1, size.width), h.clamp(1, size.height));
+    Rect { x: (size.width - w) / 2, y: (size.height - h) / 2, width: w, height: h }
+}
+
+/// torchvision's `Resize(int(side / ratio))` of the shorter side, then `CenterCrop(side)`.
+fn center_crop(size: Size, side: u32, ratio: f64, filter: Filter) -> ResizedCrop {
+    let shorter = ((f64::from(side) / ratio) as u32).max(side);
+    let scaled = |long: u32, short: u32| (u64::from(shorter) * u64::from(long) / u64::from(short)) as u32;
+    let grid = if size.width <= size.height {
+        Size::new(shorter, scaled(size.height, size.width))
+    } else {
+        Size::new(scaled(size.width, size.height), shorter)
+    };
+    let offset = |long: u32| (f64::from(long - side) / 2.0).round_ties_even() as u32;
+    ResizedCrop {
+        region: Rect::whole(size),
+        grid,
+        window: Rect { x: offset(grid.width), y: offset(grid.height), width: side, height: side },
+        filter,
+    }
+}
