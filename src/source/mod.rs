@@ -1,10 +1,36 @@
 //! Where encoded images come from: a source yields bytes and a label by index.
+//!
+//! | source | reads | label |
+//! |---|---|---|
+//! | [`Folder`] | a folder with one sub-folder per class (torchvision's ImageFolder) | the sub-folder |
+//! | [`Tar`] | WebDataset shards, memory-mapped, in any order | `.cls` or `.json` beside the image |
+//! | [`Memory`] | bytes the caller has | given with them |
+//! | [`Subset`] | some samples of another source | the other source's |
+//!
+//! [`open`] picks between the first two by looking at what is there.
 
-use crate::error::Result;
+mod folder;
+mod memory;
+mod names;
+mod pattern;
+mod subset;
+mod tar;
+
+pub use folder::{Folder, FolderOptions};
+pub use memory::Memory;
+pub use subset::Subset;
+pub use tar::Tar;
+
+use crate::error::{Error, Result};
+use std::path::Path;
+use std::sync::Arc;
+
+/// File name extensions that count as images, in lower case without the dot; compared in any case.
+pub const IMAGE_EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"];
 
 /// Encoded images with their labels, addressed by index. Cheap to ask; reading is done by the loader's workers.
 pub trait Source: Send + Sync {
-    /// Number of samples.
+    /// Number of samples. At most `u32::MAX`.
     fn len(&self) -> usize;
 
     /// Whether there are none. The sources of this crate refuse to open in that case.
@@ -30,4 +56,101 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// [`crate::Error::Io`] with the file's path.
     fn read<'a>(&'a self, index: usize, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]>;
+
+    /// Number of samples of each class, by class index. Visits every label.
+    fn class_counts(&self) -> Vec<u64> {
+        let mut counts = vec![0; self.classes().len()];
+        for index in 0..self.len() {
+            if let Some(count) = counts.get_mut(self.label(index) as usize) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+
+    /// One line for a person: what was opened, and how many images and classes it holds.
+    fn describe(&self) -> String {
+        count_line(self)
+    }
+}
+
+/// "9469 images, 10 classes (858 to 993 images each)".
+fn count_line<S: Source + ?Sized>(source: &S) -> String {
+    let counts = source.class_counts();
+    let low = counts.iter().min().copied().unwrap_or(0);
+    let high = counts.iter().max().copied().unwrap_or(0);
+    let each = if low == high { format!("{low}") } else { format!("{low} to {high}") };
+    format!("{} images, {} classes ({each} images each)", source.len(), counts.len())
+}
+
+/// Opens what `spec` names: a folder with one sub-folder per class, a folder of `.tar` shards, a shard, or a pattern of
+/// shards such as `train-{000..012}.tar` or `shards/*.tar`.
+///
+/// A folder that has class folders is read as such even where `.tar` files lie in it.
+///
+/// # Errors
+/// What [`Folder::open`] and [`Tar::open`] report; [`Error::Source`] tells what was tried if `spec` is none of these.
+///
+/// ```no_run
+/// let source = bandfeed::source::open("imagenet/train")?;
+/// println!("{}", source.describe());
+/// # Ok::<(), bandfeed::Error>(())
+/// ```
+pub fn open(spec: &str) -> Result<Arc<dyn Source>> {
+    let path = Path::new(spec);
+    if path.is_dir() {
+        let tars = pattern::shards_in(path)?;
+        return match Folder::open(path) {
+            Ok(folder) => Ok(Arc::new(folder)),
+            Err(_) if !tars.is_empty() && !has_folder(path) => Ok(Arc::new(Tar::open_paths(tars)?)),
+            Err(Error::Source { path, reason }) => {
+                let found = match tars.len() {
+                    0 => "There is no .tar shard in it either.".to_owned(),
+                    n => format!("It also holds {n} .tar files; to read those, give `{spec}/*.tar`."),
+                };
+                Err(Error::source(path, format!("{reason} {found}")))
+            }
+            Err(error) => Err(error),
+        };
+    }
+    if path.is_file() {
+        return match path.extension() {
+            Some(extension) if extension.eq_ignore_ascii_case("tar") => Ok(Arc::new(Tar::open(spec)?)),
+            _ => Err(Error::source(
+                path,
+                "is a file, but not a .tar shard; expected a folder with one sub-folder per class, a folder of .tar \
+                 shards, a .tar, or a pattern of them",
+            )),
+        };
+    }
+    if pattern::is_pattern(spec) {
+        return Ok(Arc::new(Tar::open(spec)?));
+    }
+    Err(Error::source(
+        path,
+        "does not exist; tried it as a folder with one sub-folder per class, as a folder of .tar shards, and as a .tar. \
+         A pattern of shards is written `train-{000..012}.tar` or `shards/*.tar`",
+    ))
+}
+
+/// Whether a folder that could hold a class lies in `path`.
+fn has_folder(path: &Path) -> bool {
+    std::fs::read_dir(path).is_ok_and(|entries| {
+        entries.flatten().any(|entry| !entry.file_name().as_encoded_bytes().starts_with(b".") && entry.path().is_dir())
+    })
+}
+
+/// Whether the last extension of a file name is an image's.
+fn is_image(name: &[u8]) -> bool {
+    name.iter()
+        .rposition(|&byte| byte == b'.')
+        .is_some_and(|dot| IMAGE_EXTENSIONS.iter().any(|known| name[dot + 1..].eq_ignore_ascii_case(known.as_bytes())))
+}
+
+/// Refuses more samples than an index of the loader can name.
+fn check_count(path: &Path, count: usize) -> Result<()> {
+    if count > u32::MAX as usize {
+        return Err(Error::source(path, format!("{count} images; at most {} can be addressed", u32::MAX)));
+    }
+    Ok(())
 }
