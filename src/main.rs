@@ -1,2 +1,9 @@
-//! bandfeed
-fn main() {}
+//! The `bandfeed` program.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -1,1 +1,365 @@
-//! (under way)
+//! The loader: an iterator of batches, made ahead of the consumer by worker threads, each with the stage that made it.
+//!
+//! ```text
+//! cursor (schedule, order, ranks) -> job of N slots -> workers: read, plan, engine -> batch, in order
+//! ```
+//!
+//! Which samples make which batch, and every random number, follow from (seed, schedule, data set, ranks) alone: one worker or
+//! sixteen give the same bytes, and [`Loader::state`] is enough to go on anywhere in an epoch.
+
+mod bad_files;
+mod builder;
+mod counters;
+mod cursor;
+mod order;
+mod state;
+mod worker;
+
+pub use bad_files::{BadFile, OnBadFile};
+pub use builder::LoaderBuilder;
+pub use counters::Counters;
+pub use state::{Override, State};
+
+use crate::batch::{Batch, Images, Pool};
+use crate::error::{Error, Result};
+use crate::schedule::{Schedule, Stage};
+use crate::source::Source;
+use crossbeam::channel::Sender;
+use cursor::Course;
+use order::Shuffle;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Instant;
+use worker::{Job, Outcome, Shop, Task};
+
+/// Which part of every global batch is this process's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shard {
+    /// This process, `0..world`.
+    pub rank: u32,
+    /// Number of processes.
+    pub world: u32,
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self { rank: 0, world: 1 }
+    }
+}
+
+/// What happens where an epoch's samples do not fill a batch on every rank. Either way all ranks make as many batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EpochEnd {
+    /// The samples left over are left out of this epoch. Every batch is full; the next epoch's order leaves out others.
+    #[default]
+    Drop,
+    /// The last batch is smaller, and the epoch's first samples fill it up to the same number on every rank. On one rank
+    /// nothing is repeated.
+    Pad,
+}
+
+/// What happens to batches made ahead when the stage is set by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pending {
+    /// They are handed out first; the new stage begins after them.
+    UseUp,
+    /// They are thrown away, and their samples are made again under the new stage.
+    Drop,
+}
+
+/// Memory that a loader takes for batches, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Memory {
+    /// One batch at the largest stage.
+    pub batch: u64,
+    /// Batches that exist at the same time: those made ahead, one with the consumer, and as many on their way back.
+    pub batches: u64,
+    /// The bound: `batch * batches`. Workers' scratch memory (a decoded image each) comes on top.
+    pub total: u64,
+}
+
+/// An iterator of [`Batch`]es under a [`Schedule`], made ahead by worker threads. Built by [`Loader::builder`].
+///
+/// After an error the iterator can be asked for the next batch; only a worker's panic ends it.
+pub struct Loader {
+    course: Course,
+    shop: Arc<Shop>,
+    engine: String,
+    seed: u64,
+    shuffle: Option<(u64, Arc<Shuffle>)>,
+    prefetch: usize,
+    jobs: VecDeque<Arc<Job>>,
+    /// After the last batch handed out.
+    delivered: State,
+    /// After the last batch in `jobs`.
+    planned: State,
+    pool: Arc<Pool>,
+    tasks: Option<Sender<Task>>,
+    threads: Vec<JoinHandle<()>>,
+    broken: bool,
+}
+
+impl Loader {
+    /// A loader for training on `source` under `schedule`: shuffled, augmented by the recipe, until the schedule's budget is
+    /// consumed.
+    pub fn builder(source: Arc<dyn Source>, schedule: Schedule) -> LoaderBuilder {
+        LoaderBuilder::new(source, schedule, false)
+    }
+
+    /// A loader for one pass over `source` in its order, with the evaluation transform at the stage's band. The last batch
+    /// may be smaller.
+    pub fn evaluation(source: Arc<dyn Source>, stage: Stage) -> LoaderBuilder {
+        LoaderBuilder::new(source, Schedule::fixed(stage), true)
+    }
+
+    fn start(builder: LoaderBuilder) -> Result<Self> {
+        let LoaderBuilder { source, schedule, evaluate, recipe, seed, workers, prefetch, .. } = builder;
+        recipe.check()?;
+        for (what, n) in [("workers", workers), ("prefetch", prefetch)] {
+            if n == 0 {
+                return Err(Error::config(what, "0: expected at least 1"));
+            }
+        }
+        let len = source.len() as u64;
+        if len == 0 || len > u64::from(u32::MAX) {
+            return Err(Error::config("source", format!("{len} samples: expected 1 to {}", u32::MAX)));
+        }
+        let course =
+            Course { schedule, len, shard: builder.shard, epoch_end: builder.epoch_end, single_pass: evaluate };
+        course.check()?;
+        let state = builder.resume.unwrap_or_else(|| State::start(seed, len));
+        if (state.seed, state.samples) != (seed, len) {
+            return Err(Error::config(
+                "resume",
+                format!(
+                    "the state is of seed {} over {} samples, this run has seed {seed} over {len}",
+                    state.seed, state.samples
+                ),
+            ));
+        }
+        let shop = Arc::new(Shop {
+            source,
+            recipe,
+            seed,
+            evaluate,
+            on_bad_file: builder.on_bad_file,
+            bad_files: Default::default(),
+            sums: Default::default(),
+        });
+        let (tasks, queue) = crossbeam::channel::unbounded::<Task>();
+        let mut threads = Vec::with_capacity(workers);
+        for number in 0..workers {
+            let (shop, queue, mut engine) = (shop.clone(), queue.clone(), builder.engine.worker()?);
+            let thread = std::thread::Builder::new()
+                .name(format!("bandfeed-{number}"))
+                .spawn(move || shop.work(&mut *engine, &queue))
+                .map_err(|e| Error::config("workers", format!("thread {number} of {workers} cannot be started: {e}")))?;
+            threads.push(thread);
+        }
+        Ok(Self {
+            course,
+            shop,
+            engine: builder.engine.name().to_owned(),
+            seed,
+            shuffle: None,
+            prefetch,
+            jobs: VecDeque::with_capacity(prefetch),
+            delivered: state.clone(),
+            planned: state,
+            pool: Pool::new(prefetch + 1),
+            tasks: Some(tasks),
+            threads,
+            broken: false,
+        })
+    }
+
+    /// Where the loader stands after the last batch handed out. Batches made ahead do not count.
+    pub fn state(&self) -> State {
+        self.delivered.clone()
+    }
+
+    /// The schedule.
+    pub fn schedule(&self) -> &Schedule {
+        &self.course.schedule
+    }
+
+    /// The source.
+    pub fn source(&self) -> &Arc<dyn Source> {
+        &self.shop.source
+    }
+
+    /// The engine's name.
+    pub fn engine(&self) -> &str {
+        &self.engine
+    }
+
+    /// Sets the stage by hand, or with `None` gives the choice back to the schedule. The sequence of samples stays the one
+    /// that the seed defines, with none lost or repeated; only their form changes.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if no batch of that stage can be made.
+    pub fn set_stage(&mut self, stage: Option<Stage>, pending: Pending) -> Result<()> {
+        if let Some(stage) = &stage {
+            self.course.check_stage(stage)?;
+        }
+        if pending == Pending::Drop {
+            for job in self.jobs.drain(..) {
+                job.cancelled.store(true, Ordering::Relaxed);
+            }
+            self.planned = self.delivered.clone();
+        }
+        let from_step = self.planned.step;
+        for state in [&mut self.planned, &mut self.delivered] {
+            state.overrides.retain(|o| o.from_step < from_step);
+            state.overrides.push(Override { from_step, stage: stage.clone() });
+        }
+        Ok(())
+    }
+
+    /// Batches still to come on this rank, by stage index. Stages set by hand are taken as they stand.
+    pub fn remaining_steps(&self) -> Vec<u64> {
+        self.course.remaining(&self.delivered)
+    }
+
+    /// Where the time went since the loader was built.
+    pub fn counters(&self) -> Counters {
+        self.shop.sums.read()
+    }
+
+    /// Files that gave no image so far, by index.
+    pub fn bad_files(&self) -> Vec<BadFile> {
+        self.shop.bad_files.list()
+    }
+
+    /// Memory for batches, at the schedule's largest stage.
+    pub fn memory(&self) -> Memory {
+        let bytes = |s: &Stage| s.batch_size as u64 * slot_len(s) as u64 * size_of::<f32>() as u64;
+        let batch = self.course.schedule.stages().iter().map(bytes).max().unwrap_or(0);
+        let batches = 2 * (self.prefetch as u64 + 1);
+        Memory { batch, batches, total: batch * batches }
+    }
+
+    /// Queues batches until `prefetch` are under way.
+    fn plan_ahead(&mut self) {
+        while self.jobs.len() < self.prefetch {
+            let Some((step, after)) = self.course.next(&self.planned) else { return };
+            let shuffle = (!self.course.single_pass).then(|| {
+                let cached = self.shuffle.take().filter(|(epoch, _)| *epoch == step.epoch);
+                let (_, shuffle) = self.shuffle.insert(cached.unwrap_or_else(|| {
+                    (step.epoch, Arc::new(Shuffle::new(self.seed, step.epoch, self.course.len)))
+                }));
+                shuffle.clone()
+            });
+            let slot_len = slot_len(&step.stage);
+            let samples = step.positions.len();
+            let memory = self.pool.take(samples * slot_len);
+            self.planned = after;
+            let job = Arc::new(Job::new(step, shuffle, slot_len, memory));
+            let tasks = self.tasks.as_ref().expect("the queue is open until the loader is dropped");
+            for slot in 0..samples {
+                tasks.send(Task { job: job.clone(), slot }).expect("workers live as long as the queue");
+            }
+            self.jobs.push_back(job);
+        }
+    }
+
+    /// The batch of a job that is done; slots that were skipped are closed up.
+    fn collect(&mut self, job: &Job) -> Result<Batch> {
+        let (mut pixels, outcomes) = job.take();
+        let len = job.slot_len;
+        let (mut labels, mut indices) = (Vec::with_capacity(outcomes.len()), Vec::with_capacity(outcomes.len()));
+        let mut failure = None;
+        for (slot, outcome) in outcomes.into_iter().enumerate() {
+            match outcome {
+                Outcome::Made { index, label } => {
+                    if labels.len() != slot {
+                        pixels.copy_within(slot * len..(slot + 1) * len, labels.len() * len);
+                    }
+                    labels.push(label);
+                    indices.push(index);
+                }
+                Outcome::Skipped => {}
+                Outcome::Failed(error) => failure = failure.or(Some(error)),
+                Outcome::Panicked(message) => {
+                    self.broken = true;
+                    failure = Some(Error::Worker { message });
+                }
+            }
+        }
+        pixels.truncate(labels.len() * len);
+        let stage = job.step.stage.clone();
+        let side = stage.band as usize;
+        let images = Images::new(pixels, [labels.len(), 3, side, side], self.pool.clone());
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(Batch {
+                images,
+                labels,
+                stage,
+                epoch: job.step.epoch,
+                step: job.step.number,
+                progress: job.step.progress,
+                indices,
+            }),
+        }
+    }
+}
+
+/// f32 values of one sample.
+fn slot_len(stage: &Stage) -> usize {
+    3 * (stage.band as usize).pow(2)
+}
+
+impl Iterator for Loader {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.broken {
+            return None;
+        }
+        self.plan_ahead();
+        let job = self.jobs.pop_front()?;
+        if !job.is_finished() {
+            let start = Instant::now();
+            job.wait();
+            self.shop.sums.starved(start.elapsed());
+        }
+        let (_, after) = self.course.next(&self.delivered).expect("the batch was planned from this state");
+        debug_assert_eq!(after.step, job.step.number + 1);
+        self.delivered = after;
+        let batch = self.collect(&job);
+        self.plan_ahead();
+        Some(batch)
+    }
+}
+
+impl std::iter::FusedIterator for Loader {}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        for job in &self.jobs {
+            job.cancelled.store(true, Ordering::Relaxed);
+        }
+        drop(self.tasks.take());
+        for thread in self.threads.drain(..) {
+            // A worker catches its samples' panics; one that died all the same has nothing left to tell.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl std::fmt::Debug for Loader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loader")
+            .field("engine", &self.engine)
+            .field("workers", &self.threads.len())
+            .field("prefetch", &self.prefetch)
+            .field("state", &self.delivered)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,289 @@
+//! `bandfeed bench`: throughput of the loader by band and workers.
+
+use super::machine::{self, Machine};
+use super::table::table;
+use bandfeed::loader::{Counters, Loader};
+use bandfeed::schedule::Schedule;
+use bandfeed::{BandCrop, Error, Filter, Recipe, Result, Source, Stage, source};
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What to measure.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Images a second that the loader makes, by band and number of workers, with nothing consuming them.
+    Loader(LoaderArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct LoaderArgs {
+    /// Folder of class folders, or WebDataset shards (`data/train-{000..009}.tar`).
+    source: String,
+    /// Bands to measure, in pixels [default: those of efficient_train_pp_deit at this base size].
+    #[arg(long, value_delimiter = ',', alias = "sizes")]
+    bands: Vec<u32>,
+    /// Size of the random resized crop that the bands are cut from; a band of this size is not cut.
+    #[arg(long, default_value_t = 224)]
+    base: u32,
+    /// Worker threads; several values are measured one after the other [default: the machine's cores].
+    #[arg(long, value_delimiter = ',')]
+    workers: Vec<usize>,
+    /// Images in a batch.
+    #[arg(long, default_value_t = 64)]
+    batch_size: usize,
+    /// Batches made ahead.
+    #[arg(long, default_value_t = 4)]
+    prefetch: usize,
+    /// Resampling filter of the crop.
+    #[arg(long, value_parser = parse_filter, default_value = "bicubic")]
+    filter: Filter,
+    /// How the band is cut: lanczos, fourier, fourier-half-pixel.
+    #[arg(long, default_value = "lanczos")]
+    crop: BandCrop,
+    /// Run crop and band crop one after the other instead of as one linear map.
+    #[arg(long)]
+    no_fuse: bool,
+    /// Seconds of each measurement.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Rounds over all rows; the median over the rounds is shown.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Seed of order and augmentation.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn parse_filter(name: &str) -> Result<Filter> {
+    match name {
+        "bilinear" => Ok(Filter::Bilinear),
+        "bicubic" => Ok(Filter::Bicubic),
+        "lanczos3" => Ok(Filter::Lanczos3),
+        _ => Err(Error::Config { what: "filter".into(), reason: format!("`{name}`: use bilinear, bicubic or lanczos3") }),
+    }
+}
+
+/// One band with one number of workers: all its windows.
+#[derive(Debug, Serialize)]
+struct Row {
+    band: u32,
+    workers: usize,
+    /// Median over the rounds.
+    images_per_second: f64,
+    min: f64,
+    max: f64,
+    /// Median over the base size's median, same number of workers; absent where the base was not measured.
+    relative: Option<f64>,
+    /// Images a second that equal compute asks for, relative to the base: `(base / band)^2`.
+    needed: f64,
+    megabytes_per_second: f64,
+    /// Worker time of one image in milliseconds, by part.
+    read_ms: f64,
+    decode_ms: f64,
+    render_ms: f64,
+    #[serde(skip)]
+    windows: Vec<f64>,
+    #[serde(skip)]
+    counters: Counters,
+    #[serde(skip)]
+    seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    machine: Machine,
+    source: &'a str,
+    images: usize,
+    base: u32,
+    batch_size: usize,
+    prefetch: usize,
+    filter: Filter,
+    crop: String,
+    fused: bool,
+    peak_memory_bytes: Option<u64>,
+    rows: Vec<Row>,
+}
+
+pub(crate) fn run(command: &Command) -> Result<()> {
+    let Command::Loader(args) = command;
+    let source = source::open(&args.source)?;
+    let mut bands = args.bands.clone();
+    if bands.is_empty() {
+        bands = default_bands(args.base)?;
+    }
+    let mut workers = args.workers.clone();
+    if workers.is_empty() {
+        workers = vec![std::thread::available_parallelism().map_or(1, Into::into)];
+    }
+    let mut rows: Vec<Row> = Vec::new();
+    for round in 0..args.rounds.max(1) {
+        let pairs = workers.iter().flat_map(|&w| bands.iter().map(move |&b| (w, b)));
+        for (at, (workers, band)) in pairs.enumerate() {
+            let (images, seconds, counters) = window(args, &source, workers, band, round as u64)?;
+            if round == 0 {
+                rows.push(Row::new(workers, band, args.base));
+            }
+            rows[at].add(images, seconds, counters);
+        }
+    }
+    finish(&mut rows, args.base);
+    let report = Report {
+        machine: Machine::this(),
+        source: &args.source,
+        images: source.len(),
+        base: args.base,
+        batch_size: args.batch_size,
+        prefetch: args.prefetch,
+        filter: args.filter,
+        crop: args.crop.to_string(),
+        fused: !args.no_fuse,
+        peak_memory_bytes: machine::peak_memory(),
+        rows,
+    };
+    if args.json {
+        println!("{}", serde_json::to_string(&report).expect("a report is plain data"));
+    } else {
+        print(&report, args);
+    }
+    Ok(())
+}
+
+fn default_bands(base: u32) -> Result<Vec<u32>> {
+    let options = bandfeed::schedule::Options { base, ..Default::default() };
+    let mut bands: Vec<u32> =
+        Schedule::named("efficient_train_pp_deit", &options)?.stages().iter().map(|s| s.band).collect();
+    bands.dedup();
+    Ok(bands)
+}
+
+/// One timed window: images, seconds, and the loader's counters over it.
+fn window(
+    args: &LoaderArgs,
+    source: &Arc<dyn Source>,
+    workers: usize,
+    band: u32,
+    round: u64,
+) -> Result<(u64, f64, Counters)> {
+    let stage = Stage::fixed(args.base, band, args.crop, args.batch_size);
+    let endless = Schedule::fixed(stage).with_epochs(f64::from(u32::MAX));
+    let recipe = Recipe { filter: args.filter, fuse: !args.no_fuse, ..Recipe::default() };
+    let mut loader = Loader::builder(source.clone(), endless)
+        .recipe(recipe)
+        .seed(args.seed + round)
+        .workers(workers)
+        .prefetch(args.prefetch)
+        .build()?;
+    // Threads, page cache, weight tables and batch memory are warm after as many batches as exist at once.
+    for _ in 0..2 * args.prefetch {
+        next(&mut loader)?;
+    }
+    let (before, start) = (loader.counters(), Instant::now());
+    let mut images = 0;
+    while start.elapsed() < Duration::from_secs_f64(args.seconds) {
+        images += next(&mut loader)?;
+    }
+    Ok((images, start.elapsed().as_secs_f64(), loader.counters().since(&before)))
+}
+
+fn next(loader: &mut Loader) -> Result<u64> {
+    let batch = loader.next().expect("the budget is endless")?;
+    Ok(std::hint::black_box(&batch).len() as u64)
+}
+
+impl Row {
+    fn new(workers: usize, band: u32, base: u32) -> Self {
+        Self {
+            band,
+            workers,
+            images_per_second: 0.0,
+            min: 0.0,
+            max: 0.0,
+            relative: None,
+            needed: (f64::from(base) / f64::from(band)).powi(2),
+            megabytes_per_second: 0.0,
+            read_ms: 0.0,
+            decode_ms: 0.0,
+            render_ms: 0.0,
+            windows: Vec::new(),
+            counters: Counters::default(),
+            seconds: 0.0,
+        }
+    }
+
+    fn add(&mut self, images: u64, seconds: f64, counters: Counters) {
+        self.windows.push(images as f64 / seconds);
+        self.seconds += seconds;
+        self.counters = self.counters.plus(&counters);
+    }
+}
+
+fn finish(rows: &mut [Row], base: u32) {
+    for row in rows.iter_mut() {
+        row.windows.sort_by(f64::total_cmp);
+        row.images_per_second = median(&row.windows);
+        row.min = row.windows[0];
+        row.max = row.windows[row.windows.len() - 1];
+        row.megabytes_per_second = row.counters.bytes as f64 / row.seconds * 1e-6;
+        let each = 1e3 / row.counters.images.max(1) as f64;
+        (row.read_ms, row.decode_ms, row.render_ms) =
+            (row.counters.read * each, row.counters.decode * each, row.counters.render * each);
+    }
+    let bases: Vec<(usize, f64)> =
+        rows.iter().filter(|r| r.band == base).map(|r| (r.workers, r.images_per_second)).collect();
+    for row in rows {
+        row.relative = bases.iter().find(|(w, _)| *w == row.workers).map(|(_, at_base)| row.images_per_second / at_base);
+    }
+}
+
+/// The middle of sorted values, or the mean of the two middle ones.
+fn median(sorted: &[f64]) -> f64 {
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
+}
+
+fn print(report: &Report<'_>, args: &LoaderArgs) {
+    println!("{}", report.machine);
+    println!(
+        "{}: {} images; batches of {}, {} made ahead; {:?} crop to {}, {} band crop{}; {} rounds of {} s\n",
+        report.source,
+        report.images,
+        report.batch_size,
+        report.prefetch,
+        report.filter,
+        report.base,
+        report.crop,
+        if report.fused { ", fused" } else { "" },
+        args.rounds,
+        args.seconds
+    );
+    let rows: Vec<Vec<String>> = report
+        .rows
+        .iter()
+        .map(|r| {
+            vec![
+                r.band.to_string(),
+                r.workers.to_string(),
+                format!("{:.0}", r.images_per_second),
+                format!("{:.0}..{:.0}", r.min, r.max),
+                r.relative.map_or("-".into(), |v| format!("{v:.2}x")),
+                format!("{:.2}x", r.needed),
+                format!("{:.1}", r.megabytes_per_second),
+                format!("{:.3}", r.read_ms),
+                format!("{:.3}", r.decode_ms),
+                format!("{:.3}", r.render_ms),
+            ]
+        })
+        .collect();
+    let header = [
+        "band", "workers", "images/s", "min..max", "rate", "needed", "MB/s", "read ms", "decode ms", "render ms",
+    ];
+    print!("{}", table(&header, &rows));
+    println!("\nrate: images/s over those at {0} px. needed: what equal compute asks for, ({0}/band)^2.", report.base);
+    if let Some(bytes) = report.peak_memory_bytes {
+        println!("peak memory of the process: {:.0} MB", bytes as f64 * 1e-6);
+    }
+}

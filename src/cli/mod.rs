@@ -1,0 +1,77 @@
+//! The command line: one file per subcommand, and what they share.
+
+mod bench;
+mod chart;
+mod decode;
+#[cfg(feature = "train")]
+mod demo;
+#[cfg(feature = "train")]
+mod live;
+mod machine;
+mod schedule;
+mod table;
+#[cfg(feature = "train")]
+mod train;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// A training-data loader for vision whose cost falls with the frequency band.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Decode image files and say what became of each.
+    Decode(decode::Args),
+    /// Train a vision transformer under a schedule.
+    #[cfg(feature = "train")]
+    Train(train::Args),
+    /// Make a small data set, train on it under EfficientTrain++, and show what happened.
+    #[cfg(feature = "train")]
+    Demo(demo::Args),
+    /// Print a schedule as a table and draw it.
+    Schedule(schedule::Args),
+    /// Measure throughput.
+    #[command(subcommand)]
+    Bench(bench::Command),
+    /// Train and demo are not in this build.
+    #[cfg(not(feature = "train"))]
+    #[command(name = "train", visible_alias = "demo", about = "Not in this build: add `--features train`")]
+    NoTrain {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        _rest: Vec<String>,
+    },
+}
+
+/// Runs the program; the error, if any, is printed to standard error.
+pub(crate) fn run() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("BANDFEED_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    let result = match Cli::parse().command {
+        Command::Decode(args) => decode::run(&args),
+        #[cfg(feature = "train")]
+        Command::Train(args) => train::run(&args),
+        #[cfg(feature = "train")]
+        Command::Demo(args) => demo::run(&args),
+        Command::Schedule(args) => schedule::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Bench(command) => bench::run(&command).map(|()| ExitCode::SUCCESS),
+        #[cfg(not(feature = "train"))]
+        Command::NoTrain { .. } => {
+            eprintln!(
+                "error: this build has no trainer; build it with `cargo build --release --features train` \
+                 (about ten CPU minutes the first time)"
+            );
+            return ExitCode::FAILURE;
+        }
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,100 @@
+//! Where the time goes: one counter for each part, so that a user sees who is the bottleneck.
+
+use crate::engine::Spent;
+use serde::Serialize;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Running sums, shared by all threads of a loader.
+#[derive(Debug, Default)]
+pub(super) struct Sums {
+    images: AtomicU64,
+    bytes: AtomicU64,
+    read: AtomicU64,
+    decode: AtomicU64,
+    render: AtomicU64,
+    wait_for_consumer: AtomicU64,
+    wait_for_producer: AtomicU64,
+}
+
+fn add(sum: &AtomicU64, time: Duration) {
+    sum.fetch_add(time.as_nanos() as u64, Relaxed);
+}
+
+fn seconds(sum: &AtomicU64) -> f64 {
+    sum.load(Relaxed) as f64 * 1e-9
+}
+
+impl Sums {
+    pub(super) fn sample(&self, bytes: usize, read: Duration, spent: Spent) {
+        self.images.fetch_add(1, Relaxed);
+        self.bytes.fetch_add(bytes as u64, Relaxed);
+        add(&self.read, read);
+        add(&self.decode, spent.decode);
+        add(&self.render, spent.render);
+    }
+
+    pub(super) fn idle(&self, time: Duration) {
+        add(&self.wait_for_consumer, time);
+    }
+
+    pub(super) fn starved(&self, time: Duration) {
+        add(&self.wait_for_producer, time);
+    }
+
+    pub(super) fn read(&self) -> Counters {
+        Counters {
+            images: self.images.load(Relaxed),
+            bytes: self.bytes.load(Relaxed),
+            read: seconds(&self.read),
+            decode: seconds(&self.decode),
+            render: seconds(&self.render),
+            wait_for_consumer: seconds(&self.wait_for_consumer),
+            wait_for_producer: seconds(&self.wait_for_producer),
+        }
+    }
+}
+
+/// What a loader has done since it was built. Times are seconds, summed over its workers unless said otherwise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Images made.
+    pub images: u64,
+    /// Encoded bytes of those images.
+    pub bytes: u64,
+    /// Reading encoded bytes. A memory-mapped source reads while it decodes, so this is near 0 for it.
+    pub read: f64,
+    /// Headers and pixels from bytes.
+    pub decode: f64,
+    /// Crop, flip, band crop, normalisation, and the write into the batch.
+    pub render: f64,
+    /// Workers with nothing to do because every prefetch slot was filled: the consumer is the bottleneck.
+    pub wait_for_consumer: f64,
+    /// The consumer waiting for a batch (one thread's time): the input is the bottleneck.
+    pub wait_for_producer: f64,
+}
+
+impl Counters {
+    /// What was added between `earlier` and this.
+    pub fn since(&self, earlier: &Self) -> Self {
+        self.with(earlier, u64::wrapping_sub, |a, b| a - b)
+    }
+
+    /// The sum of two.
+    pub fn plus(&self, other: &Self) -> Self {
+        self.with(other, u64::wrapping_add, |a, b| a + b)
+    }
+
+    fn with(&self, other: &Self, count: fn(u64, u64) -> u64, time: fn(f64, f64) -> f64) -> Self {
+        Self {
+            images: count(self.images, other.images),
+            bytes: count(self.bytes, other.bytes),
+            read: time(self.read, other.read),
+            decode: time(self.decode, other.decode),
+            render: time(self.render, other.render),
+            wait_for_consumer: time(self.wait_for_consumer, other.wait_for_consumer),
+            wait_for_producer: time(self.wait_for_producer, other.wait_for_producer),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Which samples make the next batch, under which stage: pure arithmetic over the schedule, the data set's length and the ranks.
+
+use super::state::{Override, State};
+use super::{EpochEnd, Shard};
+use crate::error::{Error, Result};
+use crate::schedule::{Schedule, Stage};
+
+/// The fixed facts of a run that the sequence of batches follows from.
+#[derive(Debug, Clone)]
+pub(super) struct Course {
+    pub(super) schedule: Schedule,
+    pub(super) len: u64,
+    pub(super) shard: Shard,
+    pub(super) epoch_end: EpochEnd,
+    /// One pass over the data, whatever the schedule's budget.
+    pub(super) single_pass: bool,
+}
+
+/// One batch to make, on this rank.
+#[derive(Debug, Clone)]
+pub(super) struct Step {
+    pub(super) number: u64,
+    pub(super) epoch: u64,
+    pub(super) progress: f64,
+    pub(super) stage: Stage,
+    /// Places in the epoch's order. From [`Course::len`] on they stand for the epoch's first samples again (padding).
+    pub(super) positions: Vec<u64>,
+}
+
+impl Course {
+    /// Refuses a course that would never give a batch.
+    pub(super) fn check(&self) -> Result<()> {
+        let Shard { rank, world } = self.shard;
+        if rank >= world {
+            return Err(Error::config("shard", format!("rank {rank} of {world}: the rank must be below the world size")));
+        }
+        for stage in self.schedule.stages() {
+            self.check_stage(stage)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_stage(&self, stage: &Stage) -> Result<()> {
+        let global = self.global_batch(stage);
+        if self.epoch_end == EpochEnd::Drop && global > self.len {
+            return Err(Error::config(
+                "batch_size",
+                format!(
+                    "{} images on each of {} ranks, but the data set has {}: no batch would be full; use a smaller batch \
+                     or EpochEnd::Pad",
+                    stage.batch_size, self.shard.world, self.len
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn global_batch(&self, stage: &Stage) -> u64 {
+        stage.batch_size as u64 * u64::from(self.shard.world)
+    }
+
+    /// Images of an epoch that are handed out at the base size's batch; with [`EpochEnd::Drop`] the rest of each epoch is left.
+    fn usable(&self) -> u64 {
+        let last = self.schedule.stages().last().expect("a schedule has stages");
+        match self.epoch_end {
+            EpochEnd::Drop => self.len - self.len % self.global_batch(last),
+            EpochEnd::Pad => self.len.next_multiple_of(u64::from(self.shard.world)),
+        }
+    }
+
+    /// The run's whole compute, in pixels of the band over all ranks.
+    pub(super) fn budget(&self) -> f64 {
+        let base = f64::from(self.schedule.stages().last().expect("a schedule has stages").base);
+        self.schedule.epochs() * self.usable() as f64 * base * base
+    }
+
+    /// The step after `state`, and the state after that step; `None` when the run is over.
+    pub(super) fn next(&self, state: &State) -> Option<(Step, State)> {
+        let Some(Turn { stage, progress, from, to }) = self.turn(state) else { return None };
+        let Shard { rank, world } = self.shard;
+        let step = Step {
+            number: from.step,
+            epoch: from.epoch,
+            progress: progress.min(1.0),
+            positions: (from.position + u64::from(rank)..).step_by(world as usize).take(self.samples(&from, &stage)).collect(),
+            stage: stage.clone(),
+        };
+        Some((step, to))
+    }
+
+    /// Batches on the way from `state` to the run's end, by stage index.
+    pub(super) fn remaining(&self, state: &State) -> Vec<u64> {
+        let mut steps = vec![0; self.schedule.stages().len()];
+        let mut state = state.clone();
+        while let Some(turn) = self.turn(&state) {
+            if let Some(count) = steps.get_mut(turn.stage.index) {
+                *count += 1;
+            }
+            state = turn.to;
+        }
+        steps
+    }
+
+    fn turn<'a>(&'a self, state: &'a State) -> Option<Turn<'a>> {
+        let progress = state.consumed as f64 / self.budget();
+        // A run ends where its budget is met but for f64's rounding, which is far below one image.
+        if !self.single_pass && progress >= 1.0 - 1e-12 {
+            return None;
+        }
+        let stage = match state.overrides.iter().rev().find(|o| o.from_step <= state.step) {
+            Some(Override { stage: Some(stage), .. }) => stage,
+            _ => self.schedule.at(progress),
+        };
+        let mut from = state.clone();
+        let remaining = self.len - from.position;
+        if remaining == 0 || (self.epoch_end == EpochEnd::Drop && remaining < self.global_batch(stage)) {
+            if self.single_pass {
+                return None;
+            }
+            from.epoch += 1;
+            from.position = 0;
+        }
+        let samples = self.samples(&from, stage) as u64 * u64::from(self.shard.world);
+        let mut to = from.clone();
+        to.step += 1;
+        to.position = (from.position + samples).min(self.len);
+        to.consumed += samples * u64::from(stage.band).pow(2);
+        Some(Turn { stage, progress, from, to })
+    }
+
+    /// Images of the batch at `from` on each rank.
+    fn samples(&self, from: &State, stage: &Stage) -> usize {
+        let left = (self.len - from.position).div_ceil(u64::from(self.shard.world));
+        left.min(stage.batch_size as u64) as usize
+    }
+}
+
+/// One turn of the cursor: the batch under `stage` that takes it from one state to the next.
+struct Turn<'a> {
+    stage: &'a Stage,
+    progress: f64,
+    from: State,
+    to: State,
+}

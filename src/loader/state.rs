@@ -1,0 +1,43 @@
+//! Where a loader stands: enough to go on in another process as if nothing had happened.
+
+use crate::schedule::Stage;
+use serde::{Deserialize, Serialize};
+
+/// The place of a [`super::Loader`] after a batch. Integers only, so that writing and reading it loses nothing.
+///
+/// It belongs to one data set, seed, schedule and world size; [`super::LoaderBuilder::resume`] checks what it can.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// The run's seed.
+    pub seed: u64,
+    /// Samples in the data set.
+    pub samples: u64,
+    /// Pass over the data set, from 0.
+    pub epoch: u64,
+    /// Samples of this epoch handed out, over all ranks.
+    pub position: u64,
+    /// Batches handed out.
+    pub step: u64,
+    /// Compute consumed over all ranks, in pixels of the band: the sum of images times B squared.
+    pub consumed: u64,
+    /// Stages set by hand, in the order of their first steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<Override>,
+}
+
+/// From a step on, a stage set by hand, or the schedule's own again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Override {
+    /// First step it holds for.
+    pub from_step: u64,
+    /// The stage; `None` gives the choice back to the schedule.
+    pub stage: Option<Stage>,
+}
+
+impl State {
+    pub(super) fn start(seed: u64, samples: u64) -> Self {
+        Self { seed, samples, epoch: 0, position: 0, step: 0, consumed: 0, overrides: Vec::new() }
+    }
+}
