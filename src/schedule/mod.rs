@@ -1,7 +1,42 @@
 //! A schedule: share of compute consumed -> [`Stage`].
+//!
+//! ```text
+//!  Options ─► constant | efficient_train | efficient_train_pp | released | a TOML table ─► Schedule
+//!                                                      share of compute consumed ─► at ─► Stage
+//! ```
+//!
+//! # The clock
+//! A schedule runs on the **share of the run's compute consumed**, from 0 to 1, never on epochs or steps. One image at
+//! band B costs `(B / base)^2` ([`Stage::cost`]), so a stage of a tenth of the compute shows 5.4 times the images at
+//! B = 96 that it shows at 224. The whole budget is [`Options::epochs`], **always in equivalent epochs**: passes over
+//! the data set at the base size that would cost the same. The passes that the data set is really given are
+//! [`Schedule::image_epochs`], and are more wherever a stage is smaller than the base.
+//!
+//! # Sources
+//! `efficienttrain.md` §2 (EfficientTrain) and §3 (EfficientTrain++), both \[code\]; §3.1 for [`released`], §3.2 for
+//! [`learning_rate`]. What each built-in row is: [`ModelRow`], [`Schedule::efficient_train`].
 
+mod efficient_train;
+pub mod learning_rate;
+mod nearest;
+pub mod released;
+mod table;
+
+pub use efficient_train::ModelRow;
+pub use learning_rate::LearningRate;
+
+use crate::error::{Error, Result};
 use crate::shape::BandCrop;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Names that [`Schedule::named`] knows, beside paths to TOML tables.
+pub const NAMES: [&str; 5] =
+    ["constant", "efficient_train", "efficient_train_pp", "efficient_train_pp_deit", "efficient_train_pp_convnext"];
+
+/// Two shares of compute closer than this are one moment: sums of a run's costs end a few roundings beside a
+/// boundary. It is about the share of one image in a run of 200 epochs of ImageNet, far below one batch.
+const SAME_MOMENT: f64 = 1e-9;
 
 /// One row of a schedule: what the loader makes while it holds, and what the model must be ready for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,4 +67,288 @@ impl Stage {
     pub fn cost(&self) -> f64 {
         (f64::from(self.band) / f64::from(self.base)).powi(2)
     }
+
+    /// Images that the loader must deliver per unit of compute, relative to a run at the base size: `(base / band)^2`,
+    /// 5.44 at 96 of 224 (`efficienttrain.md` §5, first row of the table).
+    pub fn load(&self) -> f64 {
+        self.cost().recip()
+    }
+
+    /// Share of the run's compute that it uses, `0..=1`.
+    pub fn share(&self) -> f64 {
+        self.end - self.start
+    }
+
+    /// Images behind one optimiser step on each rank: `batch_size * accumulate`.
+    pub fn effective_batch(&self) -> usize {
+        self.batch_size * self.accumulate
+    }
+}
+
+/// What a built-in schedule is fitted to, and what a TOML table takes where it is silent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// Side of the images at the end of training, in pixels; a multiple of `patch`. The papers use 224.
+    pub base: u32,
+    /// Every band is a multiple of this, in pixels: the patch side of a plain vision transformer (16), or the total
+    /// stride of a hierarchical or convolutional model (32 for Swin, ConvNeXt, ResNet; `low-frequency-crop.md` §4).
+    pub patch: u32,
+    /// Images behind one optimiser step on each rank, the same in every stage (`efficienttrain.md` §9 row 8).
+    /// The papers use 4096 over all ranks together.
+    pub batch_size: usize,
+    /// In stages at the base size the batch is made in this many parts, each of `batch_size / base_parts` images, whose
+    /// gradients are summed; it must divide `batch_size`. With 2 it is what EfficientTrain's script does (half the
+    /// batch and twice the accumulation at 224) and EfficientTrain++'s for Swin-T and CSWin-T; its scripts for
+    /// larger models split at 160 already (`efficienttrain.md` §3.3), which a TOML table can say.
+    pub base_parts: usize,
+    /// The budget E in **equivalent epochs**: the compute of this many passes over the data set at the base size.
+    /// Finite and above 0. EfficientTrain is published with a nominal length T, counted in passes; T = 300 is a budget
+    /// of 195.9 here. [`Schedule::with_image_epochs`] sets a budget by T.
+    pub epochs: f64,
+    /// How the band is cut; `None` is the schedule's own: the papers' Fourier crop for `efficient_train`, Lanczos for
+    /// the others.
+    pub crop: Option<BandCrop>,
+}
+
+impl Default for Options {
+    /// 224 pixels in patches of 16, batches of 256 in one part, 200 equivalent epochs (EfficientTrain++'s 1.5x budget).
+    fn default() -> Self {
+        Self { base: 224, patch: 16, batch_size: 256, base_parts: 1, epochs: 200.0, crop: None }
+    }
+}
+
+impl Options {
+    /// Refuses values that no schedule could be made with.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the option, what it holds and what is allowed.
+    pub fn check(&self) -> Result<()> {
+        check_sizes(self.base, self.patch)?;
+        check_epochs(self.epochs)?;
+        if self.batch_size == 0 {
+            return Err(Error::config("schedule.batch_size", "0: expected at least 1"));
+        }
+        if self.base_parts == 0 || !self.batch_size.is_multiple_of(self.base_parts) {
+            let reason = format!("{}: expected a divisor of batch_size, {}", self.base_parts, self.batch_size);
+            return Err(Error::config("schedule.base_parts", reason));
+        }
+        Ok(())
+    }
+}
+
+fn check_sizes(base: u32, patch: u32) -> Result<()> {
+    /// No image side beyond this is decoded by any decoder here; it also keeps products of sides far from overflow.
+    const LARGEST: u32 = 1 << 16;
+    if patch == 0 {
+        return Err(Error::config("schedule.patch", "0: expected at least 1"));
+    }
+    if base == 0 || base > LARGEST || !base.is_multiple_of(patch) {
+        let reason = format!("{base}: expected a multiple of the patch side {patch}, at most {LARGEST}");
+        return Err(Error::config("schedule.base", reason));
+    }
+    Ok(())
+}
+
+fn check_epochs(epochs: f64) -> Result<()> {
+    if epochs.is_finite() && epochs > 0.0 {
+        return Ok(());
+    }
+    Err(Error::config("schedule.epochs", format!("{epochs}: expected a finite number above 0")))
+}
+
+/// To twelve decimals for shares below 1, fewer for large numbers: at most 15 digits. Such numbers are short in a table,
+/// and survive readers of JSON that are a rounding off beyond that (`serde_json` is by default). A share moves by at
+/// most 5e-13, a thousandth of an image in a run of 200 epochs of ImageNet.
+fn short(value: f64) -> f64 {
+    let unit = if value < 1.0 { 1e12 } else { 1e9 };
+    let scaled = (value * unit).round();
+    if scaled < 1e15 { scaled / unit } else { value }
+}
+
+/// The stages of a run, in order, and its budget of compute. A plain value: it holds no position.
+///
+/// Serialised (by serde, in any format) it has the form of its TOML table: see [`Schedule::from_toml`].
+///
+/// ```
+/// use bandfeed::schedule::{Options, Schedule};
+/// let schedule = Schedule::named("efficient_train_pp", &Options::default())?;
+/// let bands = [0.0, 0.3, 0.6].map(|progress| schedule.at(progress).band);
+/// assert_eq!(bands, [96, 160, 224]);
+/// # Ok::<(), bandfeed::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(into = "table::Table", try_from = "table::Table")]
+pub struct Schedule {
+    name: String,
+    patch: u32,
+    epochs: f64,
+    /// Never empty; each starts where the one before ends, from 0 to 1; all have the same base.
+    stages: Vec<Stage>,
+}
+
+impl Schedule {
+    /// One stage at the base size with RandAugment's usual magnitude 9: training without a curriculum.
+    ///
+    /// # Errors
+    /// As [`Options::check`].
+    pub fn constant(options: &Options) -> Result<Self> {
+        Self::build("constant", options, BandCrop::Lanczos, &[Row { compute: 1.0, band: options.base, magnitude: 9.0 }])
+    }
+
+    /// One stage for everything, for evaluation or a benchmark: `stage` with index 0 and the whole of the compute.
+    ///
+    /// The budget is 1 equivalent epoch. The stage's other values are taken as they are.
+    pub fn fixed(stage: Stage) -> Self {
+        let stage = Stage { index: 0, start: 0.0, end: 1.0, ..stage };
+        Self { name: "fixed".into(), patch: 1, epochs: 1.0, stages: vec![stage] }
+    }
+
+    /// The schedule of this name, fitted to `options`: one of [`NAMES`] (`-` may stand for `_`), or the path of a TOML
+    /// table, which ends in `.toml` ([`Schedule::from_toml`]; a table without a name is called after its file).
+    ///
+    /// # Errors
+    /// [`Error::Config`] for an unknown name, with the names there are and the nearest one, and for options or a table
+    /// that cannot work; [`Error::Io`] if the table cannot be read.
+    pub fn named(name: &str, options: &Options) -> Result<Self> {
+        let path = Path::new(name);
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+            let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+            return table::read(&text, options, stem.as_deref().unwrap_or("table"), name);
+        }
+        match name.replace('-', "_").as_str() {
+            "constant" => Self::constant(options),
+            "efficient_train" => Self::efficient_train(options),
+            "efficient_train_pp" => Self::efficient_train_pp(ModelRow::General, options),
+            "efficient_train_pp_deit" => Self::efficient_train_pp(ModelRow::Deit, options),
+            "efficient_train_pp_convnext" => Self::efficient_train_pp(ModelRow::ConvNext, options),
+            unknown => {
+                let nearest = nearest::hint(unknown, NAMES);
+                let names = NAMES.join(", ");
+                let reason = format!("`{name}` is not known{nearest}; use {names}, or the path of a .toml table");
+                Err(Error::config("schedule", reason))
+            }
+        }
+    }
+
+    /// The name: one of [`NAMES`], a table's own, or `fixed`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The budget in equivalent epochs ([`Options::epochs`]).
+    pub fn epochs(&self) -> f64 {
+        self.epochs
+    }
+
+    /// Side of the images at the base size, in pixels.
+    pub fn base(&self) -> u32 {
+        self.stages[0].base
+    }
+
+    /// What every band is a multiple of, in pixels ([`Options::patch`]).
+    pub fn patch(&self) -> u32 {
+        self.patch
+    }
+
+    /// The stages in order; at least one. Each starts where the one before ends, from 0 to 1.
+    pub fn stages(&self) -> &[Stage] {
+        &self.stages
+    }
+
+    /// The stage that holds after this share of the run's compute: the one with `start <= progress < end`.
+    ///
+    /// Below 0 (and for NaN) it is the first, from 1 on the last. A progress within 1e-9 below a boundary counts as at
+    /// it, so that a sum of costs that fell short by rounding still changes stage.
+    pub fn at(&self, progress: f64) -> &Stage {
+        let after = self.stages.partition_point(|stage| progress >= stage.end - SAME_MOMENT);
+        &self.stages[after.min(self.stages.len() - 1)]
+    }
+
+    /// Images that each stage consumes over a data set of `dataset_len` images, over all ranks, to the nearest image.
+    pub fn images(&self, dataset_len: u64) -> Vec<u64> {
+        let budget = self.epochs * dataset_len as f64;
+        self.stages.iter().map(|stage| (stage.share() * budget * stage.load()).round() as u64).collect()
+    }
+
+    /// Passes over the data set in each stage.
+    pub fn stage_image_epochs(&self) -> impl Iterator<Item = f64> {
+        self.stages.iter().map(|stage| stage.share() * self.epochs * stage.load())
+    }
+
+    /// Passes over the data set in the whole run: the nominal length T of EfficientTrain, 454 for EfficientTrain++
+    /// with E = 200 and the general row.
+    pub fn image_epochs(&self) -> f64 {
+        self.stage_image_epochs().sum()
+    }
+
+    /// Mean compute of an image relative to one at the base size, `0..=1`: 0.653 for EfficientTrain
+    /// (`efficienttrain.md` §2). The budget in equivalent epochs is this times [`Schedule::image_epochs`].
+    pub fn relative_compute(&self) -> f64 {
+        self.epochs / self.image_epochs()
+    }
+
+    /// The same stages with a budget of `epochs` equivalent epochs.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if `epochs` is not a finite number above 0.
+    pub fn with_epochs(mut self, epochs: f64) -> Result<Self> {
+        check_epochs(epochs)?;
+        self.epochs = epochs;
+        Ok(self)
+    }
+
+    /// The same stages with the budget under which the data set is passed over `epochs` times: EfficientTrain as
+    /// published, with its T.
+    ///
+    /// ```
+    /// # use bandfeed::schedule::{Options, Schedule};
+    /// let schedule = Schedule::efficient_train(&Options::default())?.with_image_epochs(300.0)?;
+    /// assert!((schedule.epochs() - 195.918).abs() < 1e-3);
+    /// # Ok::<(), bandfeed::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Config`] if `epochs` is not a finite number above 0.
+    pub fn with_image_epochs(self, epochs: f64) -> Result<Self> {
+        let relative = self.relative_compute();
+        self.with_epochs(short(epochs * relative))
+    }
+
+    /// Stages that use these amounts of compute (any unit), batches as [`Options`] say, the last one ending at exactly 1.
+    fn build(name: &str, options: &Options, own_crop: BandCrop, rows: &[Row]) -> Result<Self> {
+        options.check()?;
+        let total: f64 = rows.iter().map(|row| row.compute).sum();
+        let mut used = 0.0;
+        let mut start = 0.0;
+        let mut stages = Vec::with_capacity(rows.len());
+        for (index, row) in rows.iter().enumerate() {
+            used += row.compute;
+            let end = if index + 1 == rows.len() { 1.0 } else { short(used / total) };
+            let accumulate = if row.band == options.base { options.base_parts } else { 1 };
+            stages.push(Stage {
+                index,
+                start,
+                end,
+                band: row.band,
+                base: options.base,
+                crop: options.crop.unwrap_or(own_crop),
+                magnitude: row.magnitude,
+                batch_size: options.batch_size / accumulate,
+                accumulate,
+            });
+            start = end;
+        }
+        Ok(Self { name: name.into(), patch: options.patch, epochs: options.epochs, stages })
+    }
+}
+
+/// What a built-in schedule says of a stage.
+struct Row {
+    /// Compute that it uses, in any unit.
+    compute: f64,
+    /// Side of its images in pixels.
+    band: u32,
+    /// RandAugment's magnitude.
+    magnitude: f64,
 }

@@ -1,0 +1,124 @@
+//! The published curricula: EfficientTrain by epochs, EfficientTrain++ by compute.
+//!
+//! # Other sizes than 224
+//! A published band is scaled to the base size and rounded to the nearest number of whole patches (half up), at least
+//! one patch: `round(band * base / 224 / patch) * patch`. With base 224 and a patch of 16 or 32 the published numbers
+//! come out exactly. On small bases two stages may get the same band; they stay two stages, since their magnitudes differ.
+
+use super::{Options, Row, Schedule};
+use crate::error::Result;
+use crate::shape::BandCrop;
+
+/// The base size that the published bands belong to.
+pub(super) const PUBLISHED_BASE: u32 = 224;
+
+/// Which row of EfficientTrain++'s table (`efficienttrain.md` §3 \[code\]). All have ten stages of equal compute, and
+/// RandAugment's magnitude is the stage's index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ModelRow {
+    /// Swin, CSWin, ResNet, and any other model: 96 for 20 % of the compute, 160 for 40 %, 224 for 40 %.
+    #[default]
+    General,
+    /// DeiT, a tailored variant: 96 for 20 %, 160 for 40 %, 192 for 20 %, 224 for 20 %.
+    Deit,
+    /// ConvNeXt: 160 for 60 %, 224 for 40 %.
+    ConvNext,
+}
+
+impl ModelRow {
+    /// The published band of each of the ten stages, in pixels at base 224.
+    pub const fn bands(self) -> [u32; 10] {
+        match self {
+            Self::General => [96, 96, 160, 160, 160, 160, 224, 224, 224, 224],
+            Self::Deit => [96, 96, 160, 160, 160, 160, 192, 192, 224, 224],
+            Self::ConvNext => [160, 160, 160, 160, 160, 160, 224, 224, 224, 224],
+        }
+    }
+
+    /// The name of its schedule.
+    pub const fn schedule_name(self) -> &'static str {
+        match self {
+            Self::General => "efficient_train_pp",
+            Self::Deit => "efficient_train_pp_deit",
+            Self::ConvNext => "efficient_train_pp_convnext",
+        }
+    }
+}
+
+impl Schedule {
+    /// EfficientTrain (ICCV 2023; `efficienttrain.md` §2 \[code\]): five stages of as many images each, bands 160, 160,
+    /// 160, 192, 224, magnitudes 1, 3, 5, 7, 9, cut by the papers' Fourier crop.
+    ///
+    /// # Differences from the released code
+    /// The paper's stages are fifths of a nominal number of epochs T. Here a stage has the share of compute that its
+    /// fifth of T costs, which is exactly the same run; and [`Options::epochs`] is not T but the equivalent epochs, like
+    /// everywhere: **T = epochs / 0.653**. To give T, see [`Schedule::with_image_epochs`].
+    ///
+    /// # Errors
+    /// As [`Options::check`].
+    pub fn efficient_train(options: &Options) -> Result<Self> {
+        options.check()?;
+        const STAGES: [(u32, f64); 5] = [(160, 1.0), (160, 3.0), (160, 5.0), (192, 7.0), (224, 9.0)];
+        let rows = STAGES.map(|(published, magnitude)| {
+            let band = scaled_band(published, options);
+            // Equal numbers of images, so the compute goes with the band's area: an integer, free of rounding.
+            Row { compute: f64::from(band) * f64::from(band), band, magnitude }
+        });
+        Self::build("efficient_train", options, BandCrop::FOURIER, &rows)
+    }
+
+    /// EfficientTrain++ (TPAMI 2024; `efficienttrain.md` §3 \[code\]): ten stages of equal compute with magnitudes 0 to 9
+    /// and the bands of `row`, cut by Lanczos as in the released code.
+    ///
+    /// # Differences from the released code
+    /// Shares are exact tenths here; the released scripts round each stage to whole epochs ([`Schedule::released`]).
+    ///
+    /// # Errors
+    /// As [`Options::check`].
+    pub fn efficient_train_pp(row: ModelRow, options: &Options) -> Result<Self> {
+        options.check()?;
+        let mut magnitude = -1.0;
+        let rows = row.bands().map(|published| {
+            magnitude += 1.0;
+            Row { compute: 1.0, band: scaled_band(published, options), magnitude }
+        });
+        Self::build(row.schedule_name(), options, BandCrop::Lanczos, &rows)
+    }
+}
+
+/// A published band at this base and patch (see the module's head). `options` are checked.
+pub(super) fn scaled_band(published: u32, options: &Options) -> u32 {
+    let (base, patch) = (u64::from(options.base), u64::from(options.patch));
+    let unit = u64::from(PUBLISHED_BASE) * patch;
+    let patches = (2 * u64::from(published) * base + unit) / (2 * unit);
+    let band = (patches.max(1) * patch).min(base);
+    u32::try_from(band).expect("a band is at most the base, which is a u32")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn published_bands_come_out_exactly_at_224_with_patches_of_16_and_32() {
+        for patch in [16, 32] {
+            let options = Options { patch, ..Options::default() };
+            for band in [96, 128, 160, 192, 224] {
+                assert_eq!(scaled_band(band, &options), band, "patch {patch}");
+            }
+        }
+    }
+
+    #[test]
+    fn bands_scale_to_a_small_base_by_whole_patches() {
+        // By hand: 96 * 32 / 224 = 13.7 = 3.4 patches of 4; 160: 5.7 patches; 192: 6.9 patches.
+        let options = Options { base: 32, patch: 4, ..Options::default() };
+        assert_eq!([96, 160, 192, 224].map(|band| scaled_band(band, &options)), [12, 24, 28, 32]);
+        // One patch is the least: 96 of 224 is 0.43 of the single patch.
+        let options = Options { base: 16, patch: 16, ..Options::default() };
+        assert_eq!(scaled_band(96, &options), 16);
+        // Half a patch goes up: 112 of 224 is 1.5 patches of three.
+        let options = Options { base: 48, patch: 16, ..Options::default() };
+        assert_eq!(scaled_band(112, &options), 32);
+    }
+}

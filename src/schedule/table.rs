@@ -1,0 +1,228 @@
+//! A schedule as a TOML table: reading with checks of every row, and writing.
+
+use super::{Options, SAME_MOMENT, Schedule, Stage, check_epochs, check_sizes, nearest};
+use crate::error::{Error, Result};
+use crate::shape::BandCrop;
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+use toml::de::{DeTable, DeValue};
+
+const KEYS: [&str; 7] = ["name", "base", "patch", "epochs", "batch_size", "crop", "stage"];
+const STAGE_KEYS: [&str; 6] = ["until", "band", "magnitude", "crop", "batch_size", "accumulate"];
+
+/// The document; see [`Schedule::from_toml`] for the keys.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Table {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epochs: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch_size: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    crop: Option<String>,
+    stage: Vec<StageRow>,
+}
+
+/// One `[[stage]]`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StageRow {
+    until: f64,
+    band: u32,
+    magnitude: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    crop: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch_size: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accumulate: Option<usize>,
+}
+
+impl Schedule {
+    /// A user's schedule.
+    ///
+    /// ```toml
+    /// name = "two-steps"      # optional
+    /// base = 224              # these four are optional: where the table is silent, `options` holds,
+    /// patch = 16              # where it is not, the table holds
+    /// epochs = 100.0
+    /// batch_size = 256        # images in a batch of every stage that does not say otherwise
+    /// crop = "lanczos"        # optional: fourier, fourier-half-pixel or lanczos
+    ///
+    /// [[stage]]               # at least one, in order
+    /// until = 0.4             # share of the compute at which the stage ends; the last one is 1
+    /// band = 128              # pixels: a multiple of patch, at most base; not scaled
+    /// magnitude = 4           # RandAugment's, 0 to 10
+    ///
+    /// [[stage]]
+    /// until = 1
+    /// band = 224
+    /// magnitude = 9
+    /// batch_size = 128        # optional in a stage: batch_size, accumulate (1), crop
+    /// accumulate = 2
+    /// ```
+    ///
+    /// Without a `crop` anywhere it is `options.crop`, else Lanczos. `options.base_parts` does not apply: a table says
+    /// `batch_size` and `accumulate` itself.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the line of a syntax error, of a value of the wrong kind and of an unknown key (with the
+    /// nearest known one), and the stage and key of a value out of range.
+    pub fn from_toml(text: &str, options: &Options) -> Result<Self> {
+        read(text, options, "table", "schedule")
+    }
+
+    /// The schedule as a TOML table that [`Schedule::from_toml`] reads back to an equal schedule, whatever its options.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a schedule holds numbers and words, which TOML can write")
+    }
+}
+
+/// Reads `text`. `default_name` is for a table without a name; `origin` (a path) is named in errors.
+pub(super) fn read(text: &str, options: &Options, default_name: &str, origin: &str) -> Result<Schedule> {
+    let at = |span: Option<Range<usize>>| match span {
+        Some(span) => format!("{origin}, line {}", line(text, span.start)),
+        None => origin.to_owned(),
+    };
+    let refused = |error: toml::de::Error| Error::config(at(error.span()), error.message());
+    let document = DeTable::parse(text).map_err(refused)?;
+    if let Some((span, reason)) = unknown_key(document.get_ref()) {
+        return Err(Error::config(at(Some(span)), reason));
+    }
+    let table: Table = toml::from_str(text).map_err(refused)?;
+    schedule(table, options, default_name)
+}
+
+/// Line of a byte, from 1.
+fn line(text: &str, byte: usize) -> usize {
+    1 + text.bytes().take(byte).filter(|b| *b == b'\n').count()
+}
+
+/// The first key that no schedule has: where it stands, and what it may have been meant for.
+fn unknown_key(document: &DeTable<'_>) -> Option<(Range<usize>, String)> {
+    let check = |table: &DeTable<'_>, known: &[&str], place: &str| {
+        let key = table.keys().find(|key| !known.contains(&key.get_ref().as_ref()))?;
+        let hint = nearest::hint(key.get_ref(), known.iter().copied());
+        let known = known.join(", ");
+        Some((key.span(), format!("unknown key `{}`{hint}; {place} has {known}", key.get_ref())))
+    };
+    check(document, &KEYS, "a schedule").or_else(|| {
+        let stages = document.get("stage")?.get_ref().as_array()?;
+        let mut tables = stages.iter().filter_map(|stage| match stage.get_ref() {
+            DeValue::Table(table) => Some(table),
+            _ => None,
+        });
+        tables.find_map(|stage| check(stage, &STAGE_KEYS, "a stage"))
+    })
+}
+
+fn schedule(table: Table, options: &Options, default_name: &str) -> Result<Schedule> {
+    let (base, patch) = (table.base.unwrap_or(options.base), table.patch.unwrap_or(options.patch));
+    let epochs = table.epochs.unwrap_or(options.epochs);
+    check_sizes(base, patch)?;
+    check_epochs(epochs)?;
+    let batch_size = table.batch_size.unwrap_or(options.batch_size);
+    let crop = match &table.crop {
+        Some(word) => parse_crop(word, "schedule.crop")?,
+        None => options.crop.unwrap_or(BandCrop::Lanczos),
+    };
+    let Some(last) = table.stage.len().checked_sub(1) else {
+        return Err(Error::config("schedule.stage", "none: expected at least one [[stage]]"));
+    };
+    let mut start = 0.0;
+    let mut stages = Vec::with_capacity(table.stage.len());
+    for (index, row) in table.stage.iter().enumerate() {
+        let refuse = |key: &str, reason: String| Err(Error::config(format!("schedule.stage[{index}].{key}"), reason));
+        let mut end = row.until;
+        if index == last {
+            if (end - 1.0).abs() > SAME_MOMENT {
+                return refuse("until", format!("{end}: the last stage ends at 1"));
+            }
+            end = 1.0;
+        }
+        // Written so that NaN is refused; a stage shorter than the clock's tolerance would never be seen.
+        if !(end - start > SAME_MOMENT && end <= 1.0) {
+            return refuse(
+                "until",
+                format!("{end}: expected more than {start}, where the stage starts, and at most 1"),
+            );
+        }
+        if row.band == 0 || row.band > base || !row.band.is_multiple_of(patch) {
+            return refuse(
+                "band",
+                format!("{}: expected a multiple of the patch side {patch}, at most the base size {base}", row.band),
+            );
+        }
+        if !(0.0..=10.0).contains(&row.magnitude) {
+            return refuse("magnitude", format!("{}: expected 0 to 10", row.magnitude));
+        }
+        let (batch_size, accumulate) = (row.batch_size.unwrap_or(batch_size), row.accumulate.unwrap_or(1));
+        for (key, value) in [("batch_size", batch_size), ("accumulate", accumulate)] {
+            if value == 0 {
+                return refuse(key, "0: expected at least 1".into());
+            }
+        }
+        let crop = match &row.crop {
+            Some(word) => parse_crop(word, format!("schedule.stage[{index}].crop"))?,
+            None => crop,
+        };
+        stages.push(Stage {
+            index,
+            start,
+            end,
+            band: row.band,
+            base,
+            crop,
+            magnitude: row.magnitude,
+            batch_size,
+            accumulate,
+        });
+        start = end;
+    }
+    let name = table.name.unwrap_or_else(|| default_name.to_owned());
+    Ok(Schedule { name, patch, epochs, stages })
+}
+
+fn parse_crop(word: &str, key: impl Into<String>) -> Result<BandCrop> {
+    word.parse().map_err(|error: Error| match error {
+        Error::Config { reason, .. } => Error::config(key, reason),
+        other => other,
+    })
+}
+
+impl TryFrom<Table> for Schedule {
+    type Error = Error;
+
+    fn try_from(table: Table) -> Result<Self> {
+        schedule(table, &Options::default(), "table")
+    }
+}
+
+impl From<Schedule> for Table {
+    fn from(schedule: Schedule) -> Self {
+        let shared_crop = schedule.stages.iter().all(|stage| stage.crop == schedule.stages[0].crop);
+        let row = |stage: &Stage| StageRow {
+            until: stage.end,
+            band: stage.band,
+            magnitude: stage.magnitude,
+            crop: (!shared_crop).then(|| stage.crop.to_string()),
+            batch_size: Some(stage.batch_size),
+            accumulate: (stage.accumulate != 1).then_some(stage.accumulate),
+        };
+        Self {
+            base: Some(schedule.base()),
+            patch: Some(schedule.patch),
+            epochs: Some(schedule.epochs),
+            batch_size: None,
+            crop: shared_crop.then(|| schedule.stages[0].crop.to_string()),
+            stage: schedule.stages.iter().map(row).collect(),
+            name: Some(schedule.name),
+        }
+    }
+}
