@@ -169,7 +169,7 @@ fn window(
     round: u64,
 ) -> Result<(u64, f64, Counters)> {
     let stage = Stage::fixed(args.base, band, args.crop, args.batch_size);
-    let endless = Schedule::fixed(stage).with_epochs(f64::from(u32::MAX));
+    let endless = Schedule::fixed(stage).with_epochs(1e9)?;
     let recipe = Recipe { filter: args.filter, fuse: !args.no_fuse, ..Recipe::default() };
     let mut loader = Loader::builder(source.clone(), endless)
         .recipe(recipe)

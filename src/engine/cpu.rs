@@ -3,8 +3,8 @@
 //! Decoding is told the crop and the size it is needed at, so that it may skip rows, columns and scale ([`crate::decode`]);
 //! what follows is [`crate::ops::Renderer`].
 
-use super::{Engine, SampleError, Spent, Worker};
-use crate::decode::{Decoder, Options};
+use super::{Engine, Made, SampleError, Worker};
+use crate::decode::{Decoder, Limits};
 use crate::error::Error;
 use crate::ops::{Renderer, View};
 use crate::plan::SamplePlan;
@@ -14,13 +14,28 @@ use std::time::Instant;
 /// The CPU engine. Needs nothing but the machine's cores.
 #[derive(Debug, Clone, Default)]
 pub struct Cpu {
-    options: Options,
+    limits: Limits,
+    exact: bool,
+    strict: bool,
 }
 
 impl Cpu {
-    /// An engine whose decoders keep to these options.
-    pub fn new(options: Options) -> Self {
-        Self { options }
+    /// An engine whose decoders keep to these limits.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, exact: false, strict: false }
+    }
+
+    /// Never decode at a reduced scale: see [`Decoder::exact`].
+    pub fn exact(mut self, exact: bool) -> Self {
+        self.exact = exact;
+        self
+    }
+
+    /// Refuse images that the decoder has a warning about: see [`Decoder::strict`]. Otherwise they are used, and listed by
+    /// `Loader::damaged_files`.
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
     }
 }
 
@@ -30,7 +45,8 @@ impl Engine for Cpu {
     }
 
     fn worker(&self) -> Result<Box<dyn Worker>, Error> {
-        Ok(Box::new(CpuWorker { decoder: Decoder::new(self.options.clone())?, renderer: Renderer::new() }))
+        let decoder = Decoder::new(self.limits.clone())?.exact(self.exact).strict(self.strict);
+        Ok(Box::new(CpuWorker { decoder, renderer: Renderer::new() }))
     }
 }
 
@@ -45,7 +61,7 @@ impl Worker for CpuWorker {
         bytes: &[u8],
         plan: &mut dyn FnMut(Size) -> Result<SamplePlan, Error>,
         out: &mut [f32],
-    ) -> Result<Spent, SampleError> {
+    ) -> Result<Made, SampleError> {
         let start = Instant::now();
         let header = self.decoder.header(bytes).map_err(SampleError::Image)?;
         let plan = plan(header.size).map_err(SampleError::Setup)?;
@@ -54,9 +70,10 @@ impl Worker for CpuWorker {
             .decode_region(bytes, &header, plan.crop.region, resolution(&plan))
             .map_err(SampleError::Image)?;
         let decoded = Instant::now();
+        let warning = patch.warning.map(str::to_owned);
         let view = View { pixels: patch.pixels, stride: patch.stride, size: patch.size };
         self.renderer.render(view, patch.area, &plan, out).map_err(SampleError::Setup)?;
-        Ok(Spent { decode: decoded - start, render: decoded.elapsed() })
+        Ok(Made { decode: decoded - start, render: decoded.elapsed(), warning })
     }
 }
 

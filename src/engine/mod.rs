@@ -36,16 +36,18 @@ pub trait Worker: Send {
         bytes: &[u8],
         plan: &mut dyn FnMut(Size) -> Result<SamplePlan, Error>,
         out: &mut [f32],
-    ) -> Result<Spent, SampleError>;
+    ) -> Result<Made, SampleError>;
 }
 
-/// Time that one sample took, by part.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Spent {
+/// A sample that was made: the time it took, by part, and what the decoder remarked.
+#[derive(Debug, Clone, Default)]
+pub struct Made {
     /// Header and pixels from bytes.
     pub decode: Duration,
     /// Crop, flip, band crop and normalisation: one pass where they are fused, so one figure.
     pub render: Duration,
+    /// What is wrong with the file, where an image could be made all the same.
+    pub warning: Option<String>,
 }
 
 /// Why a sample was not made.

@@ -1,4 +1,4 @@
-//! Files that gave no image: counted and listed, never lost.
+//! Files that gave no image, or a damaged one: counted and listed, never lost.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ pub enum OnBadFile {
     Substitute,
 }
 
-/// One file that gave no image.
+/// One file that gave no image, or a damaged one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BadFile {
     /// Index in the source.
@@ -26,7 +26,7 @@ pub struct BadFile {
     pub name: String,
     /// Why, of its last try.
     pub reason: String,
-    /// How often it was tried in vain.
+    /// How often it was met.
     pub times: u64,
 }
 
@@ -37,7 +37,7 @@ impl Report {
     pub(super) fn add(&self, index: u32, name: String, reason: String) {
         let mut files = self.0.lock().expect("no user of the report panics");
         let file = files.entry(index).or_insert_with(|| {
-            tracing::warn!(file = %name, %reason, "no image in this file");
+            tracing::warn!(file = %name, %reason, "bad file");
             BadFile { index, name, reason: String::new(), times: 0 }
         });
         file.reason = reason;

@@ -1,7 +1,6 @@
 //! Settings of a loader.
 
 use super::{EpochEnd, Loader, OnBadFile, Shard, State};
-use crate::decode;
 use crate::engine::{Cpu, Engine};
 use crate::error::Result;
 use crate::recipe::Recipe;
@@ -42,7 +41,7 @@ impl LoaderBuilder {
             shard: Shard::default(),
             epoch_end: if evaluate { EpochEnd::Pad } else { EpochEnd::Drop },
             on_bad_file: OnBadFile::default(),
-            engine: Arc::new(Cpu::new(decode::Options::default())),
+            engine: Arc::new(Cpu::default()),
             resume: None,
         }
     }

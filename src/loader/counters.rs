@@ -1,6 +1,6 @@
 //! Where the time goes: one counter for each part, so that a user sees who is the bottleneck.
 
-use crate::engine::Spent;
+use crate::engine::Made;
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -26,12 +26,12 @@ fn seconds(sum: &AtomicU64) -> f64 {
 }
 
 impl Sums {
-    pub(super) fn sample(&self, bytes: usize, read: Duration, spent: Spent) {
+    pub(super) fn sample(&self, bytes: usize, read: Duration, made: &Made) {
         self.images.fetch_add(1, Relaxed);
         self.bytes.fetch_add(bytes as u64, Relaxed);
         add(&self.read, read);
-        add(&self.decode, spent.decode);
-        add(&self.render, spent.render);
+        add(&self.decode, made.decode);
+        add(&self.render, made.render);
     }
 
     pub(super) fn idle(&self, time: Duration) {

@@ -149,6 +149,7 @@ impl Loader {
             evaluate,
             on_bad_file: builder.on_bad_file,
             bad_files: Default::default(),
+            damaged_files: Default::default(),
             sums: Default::default(),
         });
         let (tasks, queue) = crossbeam::channel::unbounded::<Task>();
@@ -234,6 +235,11 @@ impl Loader {
     /// Files that gave no image so far, by index.
     pub fn bad_files(&self) -> Vec<BadFile> {
         self.shop.bad_files.list()
+    }
+
+    /// Files that are damaged but gave an image all the same, with the decoder's remark.
+    pub fn damaged_files(&self) -> Vec<BadFile> {
+        self.shop.damaged_files.list()
     }
 
     /// Memory for batches, at the schedule's largest stage.

@@ -138,6 +138,7 @@ pub(super) struct Shop {
     pub(super) evaluate: bool,
     pub(super) on_bad_file: OnBadFile,
     pub(super) bad_files: Report,
+    pub(super) damaged_files: Report,
     pub(super) sums: Sums,
 }
 
@@ -203,8 +204,11 @@ impl Shop {
         let bytes = self.source.read(index as usize, buffer).map_err(Fault::File)?;
         let read = start.elapsed();
         match engine.run(bytes, plan, pixels) {
-            Ok(spent) => {
-                self.sums.sample(bytes.len(), read, spent);
+            Ok(made) => {
+                self.sums.sample(bytes.len(), read, &made);
+                if let Some(warning) = made.warning {
+                    self.damaged_files.add(index, self.source.name(index as usize), warning);
+                }
                 Ok(())
             }
             Err(SampleError::Image(error)) => Err(Fault::File(error.named(self.source.name(index as usize)))),

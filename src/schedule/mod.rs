@@ -63,6 +63,12 @@ pub struct Stage {
 }
 
 impl Stage {
+    /// A stage on its own, for [`Schedule::fixed`] or a loader whose stage is set by hand: the whole of the compute, batches of
+    /// `batch_size` not accumulated, RandAugment's usual magnitude 9.
+    pub fn fixed(base: u32, band: u32, crop: BandCrop, batch_size: usize) -> Self {
+        Self { index: 0, start: 0.0, end: 1.0, band, base, crop, magnitude: 9.0, batch_size, accumulate: 1 }
+    }
+
     /// Compute of one image relative to one at the base size: `(band / base)^2`.
     pub fn cost(&self) -> f64 {
         (f64::from(self.band) / f64::from(self.base)).powi(2)
