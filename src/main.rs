@@ -1,9 +1,5 @@
-//! The `bandfeed` program.
+//! The `bandfeed` program; its commands are in `bandfeed::cli`.
 
-mod cli;
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    cli::run()
+fn main() -> std::process::ExitCode {
+    bandfeed::cli::run()
 }

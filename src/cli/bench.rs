@@ -2,9 +2,9 @@
 
 use super::machine::{self, Machine};
 use super::table::table;
-use bandfeed::loader::{Counters, Loader};
-use bandfeed::schedule::Schedule;
-use bandfeed::{BandCrop, Error, Filter, Recipe, Result, Source, Stage, source};
+use crate::loader::{Counters, Loader};
+use crate::schedule::{Options, Schedule};
+use crate::{BandCrop, Error, Filter, Recipe, Result, Source, Stage, source};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -153,7 +153,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
 }
 
 fn default_bands(base: u32) -> Result<Vec<u32>> {
-    let options = bandfeed::schedule::Options { base, ..Default::default() };
+    let options = Options { base, ..Default::default() };
     let mut bands: Vec<u32> =
         Schedule::named("efficient_train_pp_deit", &options)?.stages().iter().map(|s| s.band).collect();
     bands.dedup();
