@@ -1,0 +1,4 @@
+//! The `bandfeed` program's commands.
+
+pub mod chart;
+pub mod schedule;
