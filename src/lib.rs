@@ -2,6 +2,9 @@
 
 pub mod band;
 pub mod batch;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 pub mod decode;
 pub mod engine;
 pub mod error;

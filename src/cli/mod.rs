@@ -1,14 +1,14 @@
 //! The command line: one file per subcommand, and what they share.
 
 mod bench;
-mod chart;
+pub mod chart;
 mod decode;
 #[cfg(feature = "train")]
 mod demo;
 #[cfg(feature = "train")]
 mod live;
 mod machine;
-mod schedule;
+pub mod schedule;
 mod table;
 #[cfg(feature = "train")]
 mod train;
@@ -49,7 +49,7 @@ enum Command {
 }
 
 /// Runs the program; the error, if any, is printed to standard error.
-pub(crate) fn run() -> ExitCode {
+pub fn run() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("BANDFEED_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();

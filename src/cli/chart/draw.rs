@@ -1,0 +1,383 @@
+//! The layout: where each part of a chart lies, from top to bottom, and its drawing.
+
+use super::canvas::{Align, Canvas, Drawn};
+use super::ticks::{self, Axis};
+use super::{At, Chart, Panel, Reference, Series, Style, WIDTH};
+use plotters::prelude::*;
+
+/// Okabe and Ito's colours, the ones with most contrast on white first.
+const PALETTE: [RGBColor; 7] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(60, 60, 60),
+];
+const INK: RGBColor = RGBColor(30, 30, 30);
+const SOFT: RGBColor = RGBColor(95, 95, 95);
+const GRID: RGBColor = RGBColor(228, 228, 228);
+
+// Sizes of text and distances, in pixels.
+const TITLE: f64 = 27.0;
+const HEADING: f64 = 20.0;
+const LABEL: f64 = 17.0;
+const MARGIN: f64 = 26.0;
+const RIGHT: f64 = 34.0;
+/// Title and subtitle.
+const HEAD: f64 = 84.0;
+/// A panel's title, and the same again for each line of its legend that does not fit beside it.
+const ROW: f64 = 30.0;
+/// Between a panel's top row and its coordinate system: room for the value over the highest bar.
+const AIR: f64 = 14.0;
+/// Tick labels of numbers, and each line of categories.
+const TICK_ROW: f64 = 26.0;
+/// The x axis' label.
+const X_LABEL_ROW: f64 = 26.0;
+/// Between panels.
+const GAP: f64 = 22.0;
+/// The y axis' label beside its tick labels.
+const Y_LABEL_COLUMN: f64 = 32.0;
+/// Most lines that a category's name is broken into.
+const CATEGORY_LINES: usize = 3;
+
+/// Height of the whole picture in pixels.
+pub(super) fn height(chart: &Chart) -> u32 {
+    let panels: f64 = chart.panels.iter().map(|panel| panel_height(panel) + GAP).sum();
+    (HEAD + panels).ceil() as u32
+}
+
+fn panel_height(panel: &Panel) -> f64 {
+    let ticks = if panel.categories.is_empty() { 1 } else { CATEGORY_LINES };
+    let x_label = if panel.x_label.is_empty() { 0.0 } else { X_LABEL_ROW };
+    legend_rows(panel) as f64 * ROW + AIR + f64::from(panel.height) + ticks as f64 * TICK_ROW + x_label
+}
+
+/// Draws everything.
+pub(super) fn chart<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, chart: &Chart) -> Drawn<DB> {
+    canvas.text(&chart.title, (MARGIN, 30.0), TITLE, Align::Left, INK)?;
+    canvas.text(&chart.subtitle, (MARGIN, 60.0), LABEL, Align::Left, SOFT)?;
+    let axes: Vec<_> = chart.panels.iter().map(|panel| (x_axis(panel), y_axis(panel))).collect();
+    // One left edge for all panels, so that equal x values stand under one another.
+    let widest = axes
+        .iter()
+        .flat_map(|(_, y)| y.ticks.iter().map(|tick| canvas.text_width(&y.label(*tick), LABEL)))
+        .fold(0.0, f64::max);
+    let left = MARGIN + Y_LABEL_COLUMN + widest + 14.0;
+    let mut top = HEAD;
+    for (panel, (x, y)) in chart.panels.iter().zip(&axes) {
+        canvas.text(&panel.title, (MARGIN, top + ROW / 2.0), HEADING, Align::Left, INK)?;
+        legend(canvas, panel, top)?;
+        let plot_top = top + legend_rows(panel) as f64 * ROW + AIR;
+        let frame = Frame {
+            left,
+            right: f64::from(WIDTH) - RIGHT,
+            top: plot_top,
+            bottom: plot_top + f64::from(panel.height),
+            x,
+            y,
+        };
+        axes_and_grid(canvas, panel, &frame)?;
+        for (place, series) in panel.series.iter().enumerate() {
+            draw_series(canvas, panel, &frame, place, series)?;
+        }
+        for (place, reference) in panel.references.iter().enumerate() {
+            let (from, to) = match reference.at {
+                At::X(at) => ((frame.px(at), frame.bottom), (frame.px(at), frame.top)),
+                At::Y(at) => ((frame.left, frame.py(at)), (frame.right, frame.py(at))),
+            };
+            canvas.dashes(from, to, reference_color(panel, place))?;
+        }
+        for note in &panel.notes {
+            let (from, to) = (frame.px(note.span.0), frame.px(note.span.1));
+            if canvas.text_width(&note.text, LABEL) + 4.0 <= to - from {
+                canvas.text(&note.text, (0.5 * (from + to), frame.py(note.y) - 13.0), LABEL, Align::Center, INK)?;
+            }
+        }
+        top += panel_height(panel) + GAP;
+    }
+    Ok(())
+}
+
+/// A coordinate system on the picture.
+struct Frame<'a> {
+    left: f64,
+    right: f64,
+    top: f64,
+    bottom: f64,
+    x: &'a Axis,
+    y: &'a Axis,
+}
+
+impl Frame<'_> {
+    fn px(&self, x: f64) -> f64 {
+        self.left + (x - self.x.low) / (self.x.high - self.x.low) * (self.right - self.left)
+    }
+
+    fn py(&self, y: f64) -> f64 {
+        self.bottom - (y - self.y.low) / (self.y.high - self.y.low) * (self.bottom - self.top)
+    }
+}
+
+fn finite(panel: &Panel) -> impl Iterator<Item = (f64, f64)> {
+    panel.series.iter().flat_map(|series| &series.points).copied().filter(|(x, y)| x.is_finite() && y.is_finite())
+}
+
+/// Smallest and largest; 0 to 1 where there are none.
+fn span(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let (low, high) = values
+        .filter(|value| value.is_finite())
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+    if low <= high { (low, high) } else { (0.0, 1.0) }
+}
+
+fn x_axis(panel: &Panel) -> Axis {
+    if !panel.categories.is_empty() {
+        return Axis::exact(-0.5, panel.categories.len() as f64 - 0.5, panel.categories.len());
+    }
+    let references = panel.references.iter().filter_map(|r| if let At::X(x) = r.at { Some(x) } else { None });
+    let (low, high) = span(finite(panel).map(|(x, _)| x).chain(references));
+    Axis::exact(low, high, 10)
+}
+
+fn y_axis(panel: &Panel) -> Axis {
+    let references = panel.references.iter().filter_map(|r| if let At::Y(y) = r.at { Some(y) } else { None });
+    let (low, high) = span(finite(panel).map(|(_, y)| y).chain(references));
+    let bars = panel.series.iter().any(|series| series.style == Style::Bars);
+    let mut axis = Axis::around(low, high, panel.from_zero || bars, (panel.height / 45) as usize);
+    if !panel.notes.is_empty() {
+        // A note stands over its value, so the highest one needs a line's height more.
+        let air = 26.0 / f64::from(panel.height) * (axis.high - axis.low);
+        axis = Axis::exact(axis.low, axis.high + air, (panel.height / 45) as usize);
+    }
+    axis
+}
+
+fn axes_and_grid<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, panel: &Panel, frame: &Frame<'_>) -> Drawn<DB> {
+    for tick in &frame.y.ticks {
+        let y = frame.py(*tick);
+        canvas.line(&[(frame.left, y), (frame.right, y)], GRID, 1.0)?;
+        canvas.text(&frame.y.label(*tick), (frame.left - 10.0, y), LABEL, Align::Right, INK)?;
+    }
+    let mut below = frame.bottom + TICK_ROW / 2.0 + 4.0;
+    if panel.categories.is_empty() {
+        for tick in &frame.x.ticks {
+            let x = frame.px(*tick);
+            canvas.line(&[(x, frame.top), (x, frame.bottom)], GRID, 1.0)?;
+            canvas.line(&[(x, frame.bottom), (x, frame.bottom + 5.0)], INK, 1.0)?;
+            canvas.text(&frame.x.label(*tick), (x, below), LABEL, Align::Center, INK)?;
+        }
+        below += TICK_ROW;
+    } else {
+        let slot = (frame.right - frame.left) / panel.categories.len() as f64 - 10.0;
+        for (place, name) in panel.categories.iter().enumerate() {
+            let lines = wrap(name, slot, |text| canvas.text_width(text, LABEL));
+            for (row, line) in lines.iter().enumerate() {
+                let at = (frame.px(place as f64), below + row as f64 * TICK_ROW * 0.85);
+                canvas.text(line, at, LABEL, Align::Center, INK)?;
+            }
+        }
+        below += CATEGORY_LINES as f64 * TICK_ROW;
+    }
+    canvas.line(&[(frame.left, frame.top), (frame.left, frame.bottom), (frame.right, frame.bottom)], INK, 1.0)?;
+    if !panel.x_label.is_empty() {
+        let middle = 0.5 * (frame.left + frame.right);
+        canvas.text(&panel.x_label, (middle, below), LABEL, Align::Center, SOFT)?;
+    }
+    canvas.upward_text(&panel.y_label, (MARGIN + 8.0, 0.5 * (frame.top + frame.bottom)), LABEL, SOFT)
+}
+
+fn draw_series<DB: DrawingBackend>(
+    canvas: &Canvas<'_, DB>,
+    panel: &Panel,
+    frame: &Frame<'_>,
+    place: usize,
+    series: &Series,
+) -> Drawn<DB> {
+    let color = color(series, place);
+    let at = |(x, y): (f64, f64)| (frame.px(x), frame.py(y));
+    let zero = frame.py(0.0f64.clamp(frame.y.low, frame.y.high));
+    // A value that is not finite interrupts a line.
+    let runs = series.points.split(|(x, y)| !(x.is_finite() && y.is_finite())).filter(|run| !run.is_empty());
+    match series.style {
+        Style::Line => {
+            for run in runs {
+                canvas.line(&run.iter().map(|point| at(*point)).collect::<Vec<_>>(), color, 2.0)?;
+            }
+        }
+        Style::Step => {
+            for run in runs {
+                let mut corners = vec![at(run[0])];
+                for pair in run.windows(2) {
+                    let (from, to) = (at(pair[0]), at(pair[1]));
+                    if panel.series.len() == 1 {
+                        canvas.fill((from.0, zero), (to.0, from.1), color, 0.14)?;
+                    }
+                    corners.extend([(to.0, from.1), to]);
+                }
+                canvas.line(&corners, color, 2.5)?;
+            }
+        }
+        Style::Points => {
+            for point in runs.flatten() {
+                canvas.dot(at(*point), 4.0, color)?;
+            }
+        }
+        Style::Bars => {
+            let bars: Vec<_> = (0..panel.series.len()).filter(|i| panel.series[*i].style == Style::Bars).collect();
+            let rank = bars.iter().position(|i| *i == place).unwrap_or(0) as f64;
+            // Bars stand one x unit apart and fill most of it.
+            let width = 0.76 / bars.len() as f64;
+            for (x, y) in runs.flatten() {
+                let left = x - 0.38 + rank * width;
+                let (from, to) = (at((left + 0.03 * width, 0.0)), at((left + 0.97 * width, *y)));
+                canvas.fill((from.0, zero), to, color, 1.0)?;
+                let text = ticks::value(*y);
+                if canvas.text_width(&text, LABEL) <= to.0 - from.0 + 12.0 {
+                    let over = if *y < 0.0 { 12.0 } else { -12.0 };
+                    canvas.text(&text, (0.5 * (from.0 + to.0), to.1 + over), LABEL, Align::Center, INK)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn color(series: &Series, place: usize) -> RGBColor {
+    PALETTE[series.color.unwrap_or(place) % PALETTE.len()]
+}
+
+/// References continue the palette from its end, so that they do not look like one of the first series.
+fn reference_color(panel: &Panel, place: usize) -> RGBColor {
+    debug_assert!(place < panel.references.len());
+    PALETTE[PALETTE.len() - 1 - place % PALETTE.len()]
+}
+
+/// One entry of a legend.
+enum Entry<'a> {
+    Series(usize, &'a Series),
+    Reference(usize, &'a Reference),
+}
+
+impl Entry<'_> {
+    fn name(&self) -> &str {
+        match self {
+            Self::Series(_, series) => &series.name,
+            Self::Reference(_, reference) => &reference.name,
+        }
+    }
+}
+
+/// The legend's lines. Widths are estimated by letters, since the height of the picture is needed before there is a
+/// surface to measure on; 0.55 of the size is more than the font's mean.
+fn legend_lines(panel: &Panel) -> Vec<Vec<Entry<'_>>> {
+    let series = panel.series.iter().enumerate().map(|(i, series)| Entry::Series(i, series));
+    let references = panel.references.iter().enumerate().map(|(i, reference)| Entry::Reference(i, reference));
+    let room = f64::from(WIDTH) - MARGIN - RIGHT;
+    let mut left = room - estimated_width(&panel.title, HEADING) - 30.0;
+    let mut lines: Vec<Vec<Entry<'_>>> = vec![Vec::new()];
+    for entry in series.chain(references).filter(|entry| !entry.name().is_empty()) {
+        let width = entry_width(&entry);
+        if width > left && !(lines.last().is_some_and(Vec::is_empty) && left == room) {
+            lines.push(Vec::new());
+            left = room;
+        }
+        left -= width;
+        if let Some(line) = lines.last_mut() {
+            line.push(entry);
+        }
+    }
+    lines
+}
+
+fn estimated_width(text: &str, size: f64) -> f64 {
+    0.55 * size * text.chars().count() as f64
+}
+
+const SWATCH: f64 = 30.0;
+const AFTER_ENTRY: f64 = 26.0;
+
+fn entry_width(entry: &Entry<'_>) -> f64 {
+    SWATCH + 8.0 + estimated_width(entry.name(), LABEL) + AFTER_ENTRY
+}
+
+/// Rows over the coordinate system: one for title and legend, more for a long legend.
+fn legend_rows(panel: &Panel) -> usize {
+    legend_lines(panel).len()
+}
+
+fn legend<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, panel: &Panel, top: f64) -> Drawn<DB> {
+    for (row, line) in legend_lines(panel).iter().enumerate() {
+        let y = top + (row as f64 + 0.5) * ROW;
+        // Set flush right, so that the first line keeps clear of the title.
+        let width = |entry: &Entry<'_>| SWATCH + 8.0 + canvas.text_width(entry.name(), LABEL) * 1.04;
+        let total: f64 = line.iter().map(|entry| width(entry) + AFTER_ENTRY).sum::<f64>() - AFTER_ENTRY;
+        let mut x = f64::from(WIDTH) - RIGHT - total;
+        for entry in line {
+            let (from, to) = ((x, y), (x + SWATCH, y));
+            match entry {
+                Entry::Reference(place, _) => canvas.dashes(from, to, reference_color(panel, *place))?,
+                Entry::Series(place, series) => {
+                    let color = color(series, *place);
+                    match series.style {
+                        Style::Line | Style::Step => canvas.line(&[from, to], color, 2.5)?,
+                        Style::Points => canvas.dot((x + SWATCH / 2.0, y), 4.5, color)?,
+                        Style::Bars => canvas.fill((x + 12.0, y - 7.0), (x + SWATCH, y + 7.0), color, 1.0)?,
+                    }
+                }
+            }
+            canvas.text(entry.name(), (x + SWATCH + 8.0, y), LABEL, Align::Left, INK)?;
+            x += width(entry) + AFTER_ENTRY;
+        }
+    }
+    Ok(())
+}
+
+/// Breaks `text` at spaces into lines no wider than `room`; what does not fit in the last line ends in an ellipsis.
+fn wrap(text: &str, room: f64, width: impl Fn(&str) -> f64) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let last_line = lines.len() == CATEGORY_LINES;
+        match lines.last_mut() {
+            Some(line) if last_line || width(&format!("{line} {word}")) <= room => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    for line in &mut lines {
+        if width(line) > room {
+            while !line.is_empty() && width(&format!("{line}…")) > room {
+                line.pop();
+            }
+            line.push('…');
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_wrapped_at_spaces_and_cut_where_they_cannot_fit() {
+        let width = |text: &str| text.chars().count() as f64;
+        assert_eq!(wrap("one two three", 7.0, width), ["one two", "three"]);
+        assert_eq!(wrap("incompressible", 6.0, width), ["incom…"]);
+        assert_eq!(wrap("a b c d e f", 1.0, width), ["a", "b", "…"]);
+        assert_eq!(wrap("", 5.0, width), [""; 0]);
+    }
+
+    #[test]
+    fn a_long_legend_takes_more_rows_and_loses_no_entry() {
+        let named = |i: usize| Series::new(format!("a rather long name of series {i}"), Style::Line, vec![(0.0, 1.0)]);
+        let panel = Panel { title: "Title".into(), series: (0..9).map(named).collect(), ..Panel::default() };
+        let lines = legend_lines(&panel);
+        assert!(lines.len() > 1);
+        assert_eq!(lines.iter().map(Vec::len).sum::<usize>(), 9);
+        assert!(lines.iter().all(|line| !line.is_empty()));
+    }
+}
