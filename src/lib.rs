@@ -3,6 +3,7 @@
 pub mod band;
 pub mod batch;
 pub mod decode;
+pub mod demo_data;
 pub mod engine;
 pub mod error;
 pub mod loader;
