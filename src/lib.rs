@@ -6,6 +6,7 @@ pub mod batch;
 #[doc(hidden)]
 pub mod cli;
 pub mod decode;
+pub mod demo_data;
 pub mod engine;
 pub mod error;
 pub mod loader;

@@ -15,6 +15,8 @@ pub(crate) enum Purpose {
     Flip = 3,
     /// Which sample stands in for an unreadable one.
     Substitute = 4,
+    /// An image of the demonstration data set.
+    Demo = 64,
 }
 
 /// A stream of random numbers for one purpose of one sample.

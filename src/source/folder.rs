@@ -320,7 +320,8 @@ impl Scan {
             let hidden = bytes.starts_with(b".");
             if kind.is_dir() {
                 if !hidden {
-                    let below = if below.is_empty() { bytes.to_vec() } else { [&below, b"/".as_slice(), bytes].concat() };
+                    let below =
+                        if below.is_empty() { bytes.to_vec() } else { [&below, b"/".as_slice(), bytes].concat() };
                     self.enter_below(&entry.path(), is_link, below, trail, listings)?;
                 }
             } else if !hidden && is_image(bytes) && (kind.is_file() || kind.is_symlink()) {

@@ -132,7 +132,10 @@ fn range(body: &str) -> Result<Option<Vec<String>>, &'static str> {
     let parts: Vec<&str> = body.split("..").collect();
     let number = |text: &str| {
         let digits = !text.is_empty() && text.len() < 19 && text.bytes().all(|b| b.is_ascii_digit());
-        digits.then(|| text.parse::<u64>().ok()).flatten().ok_or("a range in braces is `{first..last}` in whole numbers")
+        digits
+            .then(|| text.parse::<u64>().ok())
+            .flatten()
+            .ok_or("a range in braces is `{first..last}` in whole numbers")
     };
     let (first, last, step) = match parts[..] {
         [first, last] => (number(first)?, number(last)?, 1),

@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 /// `.json`, sorted; else the numbers `0..=max` as text.
 ///
 /// # Memory
-/// The member's name and 28 bytes for each image. The shards themselves are mapped, not read.
+/// The member's name and 24 bytes for each image. The shards themselves are mapped, not read.
 ///
 /// # The files must not change
 /// A shard must not be truncated or overwritten while it is open: the operating system ends a process that touches a
@@ -109,7 +109,7 @@ impl Tar {
             tar.sizes.extend(index.sizes);
             tar.names.append(&index.names);
             tar.ignored += index.ignored;
-            labels.push((labels.len(), index.labels));
+            labels.extend(index.labels);
             check_count(&shard.path, tar.offsets.len())?;
             tar.starts.push(tar.offsets.len() as u32);
             tar.shards.push(shard);
@@ -121,7 +121,7 @@ impl Tar {
         tar.offsets.shrink_to_fit();
         tar.sizes.shrink_to_fit();
         tar.names.shrink();
-        tar.number(labels.into_iter().flat_map(|(_, labels)| labels).collect())?;
+        tar.number(&labels)?;
 
         let beside = first.with_file_name(CLASSES_FILE);
         if beside.is_file() {
@@ -166,7 +166,7 @@ impl Tar {
     }
 
     /// Turns the labels of the shards into class indices and class names.
-    fn number(&mut self, labels: Vec<Label>) -> Result<()> {
+    fn number(&mut self, labels: &[Label]) -> Result<()> {
         let is_name = |label: &Label| matches!(label, Label::Name(_));
         self.labels_are_names = is_name(&labels[0]);
         if let Some(other) = labels.iter().position(|label| is_name(label) != self.labels_are_names) {
@@ -185,7 +185,7 @@ impl Tar {
         }
         // Sorted, so that a class's index does not depend on the order of the samples.
         let mut indices: BTreeMap<&str, u32> = BTreeMap::new();
-        for label in &labels {
+        for label in labels {
             if let Label::Name(name) = label {
                 indices.insert(name, 0);
             }
@@ -220,7 +220,8 @@ impl Tar {
                 .iter()
                 .map(|name| {
                     places.get(name.as_str()).copied().ok_or_else(|| {
-                        let reason = format!("the shards have a class \"{name}\", which the {} names lack", classes.len());
+                        let reason =
+                            format!("the shards have a class \"{name}\", which the {} names lack", classes.len());
                         Error::source(origin, reason)
                     })
                 })

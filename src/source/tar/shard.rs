@@ -63,8 +63,10 @@ impl Index {
                 };
                 end = stop.next_multiple_of(512);
             }
-            if !matches!(kind, EntryType::Directory | EntryType::XGlobalHeader) {
-                builder.member(&entry.path_bytes(), kind, offset, size)?;
+            let name = entry.path_bytes();
+            // Old tars mark a folder by nothing but the slash at the end of its name.
+            if !matches!(kind, EntryType::Directory | EntryType::XGlobalHeader) && !name.ends_with(b"/") {
+                builder.member(&name, kind, offset, size)?;
             }
         }
         // An archive ends with two blocks of zeros. Without them the last members may be lost, with nothing to show it.
@@ -79,7 +81,8 @@ impl Index {
 
 /// Names what a damaged shard may be.
 fn damaged(path: &Path, bytes: &[u8], offset: u64, found: &str) -> Error {
-    let packed = [("gzip", b"\x1f\x8b".as_slice()), ("zstd", b"\x28\xb5\x2f\xfd"), ("xz", b"\xfd7zXZ"), ("bzip2", b"BZh")];
+    let packed =
+        [("gzip", b"\x1f\x8b".as_slice()), ("zstd", b"\x28\xb5\x2f\xfd"), ("xz", b"\xfd7zXZ"), ("bzip2", b"BZh")];
     if let Some((kind, _)) = packed.iter().find(|(_, magic)| bytes.starts_with(magic)) {
         return Error::source(path, format!("is compressed with {kind}; unpack it: random access needs a plain .tar"));
     }
@@ -219,7 +222,10 @@ impl Builder<'_> {
         };
         let size = u32::try_from(image.size).map_err(|_| {
             let name = String::from_utf8_lossy(&image.name);
-            Error::source(self.path, format!("the image {name} has {} bytes; at most {} are read", image.size, u32::MAX))
+            Error::source(
+                self.path,
+                format!("the image {name} has {} bytes; at most {} are read", image.size, u32::MAX),
+            )
         })?;
         self.index.offsets.push(image.offset);
         self.index.sizes.push(size);
@@ -241,7 +247,10 @@ impl Builder<'_> {
                 [member] => return Label::from_json(data(member)).map_err(|r| fail(member, r)),
                 [one, two, ..] => {
                     let other = String::from_utf8_lossy(&two.name);
-                    return Err(fail(one, format!("and {other} are two labels under one key, the name up to its first dot")));
+                    return Err(fail(
+                        one,
+                        format!("and {other} are two labels under one key, the name up to its first dot"),
+                    ));
                 }
             }
         }
