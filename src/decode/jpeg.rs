@@ -8,14 +8,14 @@ use std::ffi::{CStr, c_int, c_void};
 use std::ptr::NonNull;
 use turbojpeg::raw;
 
-/// A TurboJPEG decompressor. Its memory is libjpeg's own; no state but settings survives from one image to the next.
+/// A TurboJPEG decompressor that was given one image.
+///
+/// It is made anew for each image. A kept one remembers the tables of earlier images, so that a file without its own
+/// would decode differently on each worker, and it stays in the middle of a header that ended in an error.
 pub(crate) struct Turbo {
     handle: NonNull<c_void>,
+    can_crop: bool,
 }
-
-// SAFETY: the handle is owned, its functions touch no other shared state than a thread-local message that is read right
-// after the call that sets it, and every use takes `&mut self`.
-unsafe impl Send for Turbo {}
 
 impl Drop for Turbo {
     fn drop(&mut self) {
@@ -37,40 +37,40 @@ const WARNINGS: [&str; 7] = [
 ];
 
 impl Turbo {
-    /// A decompressor that gives up after `max_scans` scans.
-    pub(crate) fn new(max_scans: u32) -> Option<Self> {
-        // SAFETY: no preconditions; null means that memory ran out.
-        let handle = unsafe { raw::tj3Init(raw::TJINIT_TJINIT_DECOMPRESS as c_int) };
-        let turbo = Self { handle: NonNull::new(handle)? };
-        let scans = c_int::try_from(max_scans).unwrap_or(c_int::MAX);
-        turbo.set(raw::TJPARAM_TJPARAM_SCANLIMIT, scans);
-        // Colour profiles would be copied for every image and are not used.
-        turbo.set(raw::TJPARAM_TJPARAM_SAVEMARKERS, 0);
-        Some(turbo)
-    }
-
-    /// Reads the tables and the frame. True where the sampling is one that libjpeg-turbo can crop.
+    /// Reads the tables and the frame. Decoding will give up after `max_scans` scans.
     ///
     /// `frame` is what the own marker walk found; a file that the two read differently is refused, because the size of
     /// the output is taken from `frame`.
-    pub(crate) fn open(&mut self, bytes: &[u8], frame: &Frame) -> Result<bool, DecodeError> {
-        self.set_crop(raw::tjregion { x: 0, y: 0, w: 0, h: 0 })?;
+    pub(crate) fn open(bytes: &[u8], frame: &Frame, max_scans: u32) -> Result<Self, DecodeError> {
+        // SAFETY: no preconditions; null means that memory ran out.
+        let handle = unsafe { raw::tj3Init(raw::TJINIT_TJINIT_DECOMPRESS as c_int) };
+        let handle = NonNull::new(handle).ok_or_else(|| DecodeError::limit("libjpeg-turbo found no memory"))?;
+        let mut turbo = Self { handle, can_crop: false };
+        turbo.set(raw::TJPARAM_TJPARAM_SCANLIMIT, c_int::try_from(max_scans).unwrap_or(c_int::MAX));
+        // Colour profiles would be copied and are not used.
+        turbo.set(raw::TJPARAM_TJPARAM_SAVEMARKERS, 0);
         // SAFETY: the pointer and length are those of a slice that outlives the call.
-        let code = unsafe { raw::tj3DecompressHeader(self.handle.as_ptr(), bytes.as_ptr(), bytes.len() as _) };
+        let code = unsafe { raw::tj3DecompressHeader(turbo.handle.as_ptr(), bytes.as_ptr(), bytes.len() as _) };
         if code != 0 {
-            self.warning()?;
+            turbo.warning()?;
         }
-        let seen = [raw::TJPARAM_TJPARAM_JPEGWIDTH, raw::TJPARAM_TJPARAM_JPEGHEIGHT].map(|side| self.get(side));
+        let seen = [raw::TJPARAM_TJPARAM_JPEGWIDTH, raw::TJPARAM_TJPARAM_JPEGHEIGHT].map(|side| turbo.get(side));
         if seen.map(i64::from) != [frame.size.width, frame.size.height].map(i64::from) {
             return Err(DecodeError::corrupt(format!(
                 "the JPEG header is ambiguous: {}x{} or {}x{} pixels",
                 frame.size.width, frame.size.height, seen[0], seen[1]
             )));
         }
-        Ok(self.get(raw::TJPARAM_TJPARAM_SUBSAMP) != raw::TJSAMP_TJSAMP_UNKNOWN)
+        turbo.can_crop = turbo.get(raw::TJPARAM_TJPARAM_SUBSAMP) != raw::TJSAMP_TJSAMP_UNKNOWN;
+        Ok(turbo)
     }
 
-    /// Decodes what `plan` says as dense RGB8 rows to the start of `pixels`, after [`Turbo::open`] of the same bytes.
+    /// Whether the sampling is one that libjpeg-turbo can crop.
+    pub(crate) fn can_crop(&self) -> bool {
+        self.can_crop
+    }
+
+    /// Decodes what `plan` says as dense RGB8 rows to the start of `pixels`, `bytes` and `frame` being those that were opened.
     /// Gives libjpeg's warning, if it had one: some of the pixels are then made up.
     ///
     /// # Panics

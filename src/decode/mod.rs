@@ -144,7 +144,6 @@ pub struct Decoder {
     limits: Limits,
     exact: bool,
     strict: bool,
-    turbo: jpeg::Turbo,
     decoded: Vec<u8>,
     /// Oriented pixels, or samples that are not yet RGB8.
     second: Vec<u8>,
@@ -180,11 +179,14 @@ impl Decoder {
     /// A decoder with these limits, which scales where [`scale_for`] allows and accepts damaged files.
     ///
     /// # Errors
-    /// [`Error::Config`] if memory runs out.
+    /// [`Error::Config`] if a limit is 0.
     pub fn new(limits: Limits) -> Result<Self> {
-        let turbo = jpeg::Turbo::new(limits.max_scans)
-            .ok_or_else(|| Error::config("decoder", "libjpeg-turbo could not be started: out of memory"))?;
-        Ok(Self { limits, exact: false, strict: false, turbo, decoded: Vec::new(), second: Vec::new(), warning: None })
+        for (what, limit) in [("max_pixels", limits.max_pixels), ("max_scans", limits.max_scans.into())] {
+            if limit == 0 {
+                return Err(Error::config(format!("limits.{what}"), "0 allows no image; expected at least 1"));
+            }
+        }
+        Ok(Self { limits, exact: false, strict: false, decoded: Vec::new(), second: Vec::new(), warning: None })
     }
 
     /// Whether regions are always decoded at full scale, whatever they are resampled to.
@@ -239,10 +241,10 @@ impl Decoder {
             same_size(found, header)?;
             return Ok(Pixels { size, data, warning: None });
         };
-        self.turbo.open(bytes, frame)?;
+        let mut turbo = jpeg::Turbo::open(bytes, frame, self.limits.max_scans)?;
         data.resize(jpeg::buffer_len(frame, size), 0);
         let plan = region::plan_whole(size, Rect::whole(size), 8);
-        let warning = self.turbo.decode(bytes, frame, &plan, &mut data)?;
+        let warning = turbo.decode(bytes, frame, &plan, &mut data)?;
         data.truncate(3 * size.pixels() as usize);
         self.accept(&warning)?;
         Ok(Pixels { size, data, warning })
@@ -273,15 +275,15 @@ impl Decoder {
         let stored = header.orientation.stored_rect(region, header.stored);
         let plan = match &header.frame {
             Some(frame) => {
-                let croppable = self.turbo.open(bytes, frame)? && can_crop(frame);
+                let mut turbo = jpeg::Turbo::open(bytes, frame, self.limits.max_scans)?;
                 let scale = if self.exact { 8 } else { scale_for(region.size(), need) };
-                let plan = if croppable {
+                let plan = if turbo.can_crop() && can_crop(frame) {
                     region::plan_cropped(frame, stored, scale)
                 } else {
                     region::plan_whole(header.stored, stored, scale)
                 };
                 let pixels = scratch(&mut self.decoded, jpeg::buffer_len(frame, plan.decoded));
-                self.warning = self.turbo.decode(bytes, frame, &plan, pixels)?;
+                self.warning = turbo.decode(bytes, frame, &plan, pixels)?;
                 plan
             }
             None => {
