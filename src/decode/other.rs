@@ -1,6 +1,6 @@
 //! PNG, WebP, GIF, BMP and TIFF, through the `image` crate.
 
-use super::{Format, Limits, Orientation};
+use super::{Format, Limits, Orientation, scratch};
 use crate::error::DecodeError;
 use crate::shape::Size;
 use image::{ColorType, ImageDecoder, ImageError, ImageReader};
@@ -21,7 +21,7 @@ pub(crate) fn header(bytes: &[u8], format: Format, limits: &Limits) -> Result<(S
     Ok((Size::new(width, height), Orientation::from_exif(exif).unwrap_or_default()))
 }
 
-/// Decodes the first frame to dense RGB8 in `pixels`, which is resized to fit. `samples` is scratch for what is not RGB8.
+/// Decodes the first frame to dense RGB8 at the start of `pixels`. `samples` is scratch for what is not RGB8.
 pub(crate) fn decode(
     bytes: &[u8],
     format: Format,
@@ -35,32 +35,35 @@ pub(crate) fn decode(
     let color = decoder.color_type();
     let len = usize::try_from(decoder.total_bytes()).map_err(|_| DecodeError::limit("image larger than memory"))?;
     if color == ColorType::Rgb8 {
-        pixels.resize(len, 0);
-        decoder.read_image(&mut pixels[..]).map_err(error)?;
+        decoder.read_image(scratch(pixels, len)).map_err(error)?;
         return Ok(size);
     }
-    samples.resize(len, 0);
-    decoder.read_image(&mut samples[..]).map_err(error)?;
-    pixels.clear();
-    pixels.reserve_exact(3 * size.pixels() as usize);
-    let wide = |pair: &[u8; 2]| (u16::from_ne_bytes(*pair) >> 8) as u8;
+    let samples = scratch(samples, len);
+    decoder.read_image(samples).map_err(error)?;
+    let pixels = scratch(pixels, 3 * size.pixels() as usize);
     match color {
-        ColorType::L8 => pixels.extend(samples.iter().flat_map(|&v| [v; 3])),
-        ColorType::La8 => pixels.extend(samples.as_chunks::<2>().0.iter().flat_map(|&[v, _]| [v; 3])),
-        ColorType::Rgba8 => pixels.extend(samples.as_chunks::<4>().0.iter().flat_map(|&[r, g, b, _]| [r, g, b])),
-        ColorType::L16 => pixels.extend(samples.as_chunks::<2>().0.iter().flat_map(|v| [wide(v); 3])),
-        ColorType::La16 => {
-            let pairs = samples.as_chunks::<2>().0;
-            pixels.extend(pairs.as_chunks::<2>().0.iter().flat_map(|[v, _]| [wide(v); 3]));
-        }
-        ColorType::Rgb16 => pixels.extend(samples.as_chunks::<2>().0.iter().map(wide)),
-        ColorType::Rgba16 => {
-            let pairs = samples.as_chunks::<2>().0;
-            pixels.extend(pairs.as_chunks::<4>().0.iter().flat_map(|[r, g, b, _]| [wide(r), wide(g), wide(b)]));
-        }
+        ColorType::L8 => convert(samples, pixels, |&[v]| [v; 3]),
+        ColorType::La8 => convert(samples, pixels, |&[v, _]| [v; 3]),
+        ColorType::Rgba8 => convert(samples, pixels, |&[r, g, b, _]| [r, g, b]),
+        ColorType::L16 => convert(samples, pixels, |v: &[u8; 2]| [high(v, 0); 3]),
+        ColorType::La16 => convert(samples, pixels, |v: &[u8; 4]| [high(v, 0); 3]),
+        ColorType::Rgb16 => convert(samples, pixels, |v: &[u8; 6]| [high(v, 0), high(v, 1), high(v, 2)]),
+        ColorType::Rgba16 => convert(samples, pixels, |v: &[u8; 8]| [high(v, 0), high(v, 1), high(v, 2)]),
         other => return Err(DecodeError::unsupported(format!("{format:?} with {other:?} samples"))),
     }
     Ok(size)
+}
+
+/// Pixels of N bytes to RGB8.
+fn convert<const N: usize>(samples: &[u8], pixels: &mut [u8], to_rgb: impl Fn(&[u8; N]) -> [u8; 3]) {
+    for (pixel, samples) in pixels.as_chunks_mut::<3>().0.iter_mut().zip(samples.as_chunks::<N>().0) {
+        *pixel = to_rgb(samples);
+    }
+}
+
+/// High byte of the 16-bit sample `index`, in the machine's byte order.
+fn high(samples: &[u8], index: usize) -> u8 {
+    (u16::from_ne_bytes([samples[2 * index], samples[2 * index + 1]]) >> 8) as u8
 }
 
 fn open<'a>(bytes: &'a [u8], format: Format, limits: &Limits) -> Result<impl ImageDecoder + 'a, DecodeError> {
