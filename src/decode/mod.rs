@@ -1,1 +1,359 @@
-//! (under way)
+//! Encoded bytes to 8-bit RGB pixels: the whole image, or only what a crop needs.
+//!
+//! JPEG goes through libjpeg-turbo, PNG, WebP, GIF, BMP and TIFF through the `image` crate. The format is told by the
+//! bytes, never by a file's name (ImageNet has a PNG called `.JPEG`).
+//!
+//! # Pixels
+//!
+//! RGB8, interleaved, `0..=255`, upright: the EXIF orientation is applied, colour profiles are ignored.
+//! - JPEG: the integer IDCT and triangle ("fancy") chroma upsampling of `djpeg -dct int`, bit for bit. Gray is copied to
+//!   the three channels; CMYK and YCCK inks are taken as inverted, as Adobe, djpeg and Pillow do.
+//! - Alpha is dropped, not blended, as by Pillow's `convert("RGB")`. Of an animation the first frame is taken.
+//! - 16-bit samples keep their high byte, as Pillow does for colour and libpng's `strip_16` for all. (Pillow clips
+//!   16-bit *gray* at 255 instead, which turns most such images white.)
+//!
+//! # Damaged files
+//!
+//! As djpeg and torchvision, and unlike Pillow, a JPEG in which libjpeg finds damage but still makes an image of decodes
+//! to that image, with libjpeg's words in `warning`. [`Decoder::strict`] makes every warning an error. A region is only
+//! read as far as its last row, so damage below it is not seen.
+
+mod jpeg;
+mod markers;
+mod orientation;
+mod other;
+mod region;
+
+pub use markers::{Frame, Process};
+pub use orientation::Orientation;
+pub use region::scale_for;
+
+use crate::error::{DecodeError, Error, Result};
+use crate::shape::{Rect, Size};
+
+/// What a file may ask for. Checked on its header, before memory is allocated for its pixels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Most pixels of an image.
+    pub max_pixels: u64,
+    /// Most scans of a JPEG. Each costs a pass over the whole image, and a progressive JPEG can hold thousands that are
+    /// a few bytes long. Encoders write about 10, and one that gives each coefficient its own scan some 70.
+    pub max_scans: u32,
+}
+
+impl Default for Limits {
+    /// 100 megapixels, 128 scans.
+    fn default() -> Self {
+        Self { max_pixels: 100_000_000, max_scans: 128 }
+    }
+}
+
+impl Limits {
+    fn check(&self, size: Size) -> Result<(), DecodeError> {
+        if size.pixels() > self.max_pixels {
+            let (Size { width, height }, most) = (size, self.max_pixels);
+            return Err(DecodeError::limit(format!("{width}x{height} pixels, {most} are allowed")));
+        }
+        Ok(())
+    }
+}
+
+/// The kind of file, told by its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// ITU-T T.81.
+    Jpeg,
+    /// Portable Network Graphics.
+    Png,
+    /// WebP, lossy and lossless.
+    WebP,
+    /// GIF 87a and 89a.
+    Gif,
+    /// Windows bitmap.
+    Bmp,
+    /// TIFF, both byte orders.
+    Tiff,
+}
+
+impl Format {
+    /// The format whose signature the bytes carry.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        if markers::is_jpeg(bytes) {
+            return Some(Self::Jpeg);
+        }
+        match bytes {
+            [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some(Self::Png),
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(Self::WebP),
+            [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(Self::Gif),
+            [b'B', b'M', ..] => Some(Self::Bmp),
+            [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => Some(Self::Tiff),
+            _ => None,
+        }
+    }
+}
+
+/// What is known of an image before its pixels. Made by [`Decoder::header`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Header {
+    /// The kind of file.
+    pub format: Format,
+    /// Size after the orientation is applied: the coordinates of regions.
+    pub size: Size,
+    /// Size as stored.
+    pub stored: Size,
+    /// How the stored pixels are turned.
+    pub orientation: Orientation,
+    /// Frame of a JPEG; `None` for other formats.
+    pub frame: Option<Frame>,
+}
+
+/// A decoded image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pixels {
+    /// Columns and rows.
+    pub size: Size,
+    /// RGB8, interleaved, rows without padding: `3 * width * height` bytes.
+    pub data: Vec<u8>,
+    /// libjpeg's first complaint, where it made an image of a damaged file.
+    pub warning: Option<String>,
+}
+
+/// The pixels that touch a region, borrowed from the decoder.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Patch<'a> {
+    /// RGB8, interleaved, rows `stride` bytes apart; ends with the last row's last pixel.
+    pub pixels: &'a [u8],
+    /// Bytes from one row to the next, at least `3 * size.width`.
+    pub stride: usize,
+    /// Columns and rows of the patch.
+    pub size: Size,
+    /// The region in the patch's pixels: x, y, width, height. At full scale exactly `[0, 0, width, height]`.
+    pub area: [f64; 4],
+    /// M of the scale M/8: 8, 4, 2 or 1.
+    pub scale: u8,
+    /// libjpeg's first complaint, where it made pixels of damaged data.
+    pub warning: Option<&'a str>,
+}
+
+/// Decodes images one after another. Have one for each worker.
+///
+/// Its buffers are kept from image to image: once they have grown to a data set's usual size, [`Decoder::decode_region`]
+/// of a JPEG allocates nothing on this side of libjpeg. More than 64 MiB is given back with the next smaller image.
+pub struct Decoder {
+    limits: Limits,
+    exact: bool,
+    strict: bool,
+    decoded: Vec<u8>,
+    /// Oriented pixels, or samples that are not yet RGB8.
+    second: Vec<u8>,
+    warning: Option<String>,
+}
+
+impl std::fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { limits, exact, strict, .. } = self;
+        f.debug_struct("Decoder")
+            .field("limits", limits)
+            .field("exact", exact)
+            .field("strict", strict)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Scratch memory above this is not kept for smaller images.
+const KEPT_BYTES: usize = 64 << 20;
+
+/// `len` bytes of `buffer`, of any content.
+fn scratch(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
+    if buffer.len() > KEPT_BYTES && len <= KEPT_BYTES {
+        *buffer = Vec::new();
+    }
+    if buffer.len() < len {
+        buffer.resize(len, 0);
+    }
+    &mut buffer[..len]
+}
+
+impl Decoder {
+    /// A decoder with these limits, which scales where [`scale_for`] allows and accepts damaged files.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a limit is 0.
+    pub fn new(limits: Limits) -> Result<Self> {
+        for (what, limit) in [("max_pixels", limits.max_pixels), ("max_scans", limits.max_scans.into())] {
+            if limit == 0 {
+                return Err(Error::config(format!("limits.{what}"), "0 allows no image; expected at least 1"));
+            }
+        }
+        Ok(Self { limits, exact: false, strict: false, decoded: Vec::new(), second: Vec::new(), warning: None })
+    }
+
+    /// Whether regions are always decoded at full scale, whatever they are resampled to.
+    pub fn exact(mut self, exact: bool) -> Self {
+        self.exact = exact;
+        self
+    }
+
+    /// Whether a JPEG that libjpeg warns about is [`DecodeError::Corrupt`].
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
+    /// Size, format and orientation. Checks the limits; reads no pixels.
+    ///
+    /// Costs a pass over the whole file for a JPEG of several scans, and little for others.
+    ///
+    /// # Errors
+    /// [`DecodeError`] where the header alone tells that there will be no image.
+    pub fn header(&mut self, bytes: &[u8]) -> Result<Header, DecodeError> {
+        let format = Format::of(bytes).ok_or_else(|| unknown(bytes))?;
+        let (stored, orientation, frame) = if format == Format::Jpeg {
+            let (frame, orientation) = markers::read(bytes, &self.limits)?;
+            (frame.size, orientation, Some(frame))
+        } else {
+            let (stored, orientation) = other::header(bytes, format, &self.limits)?;
+            (stored, orientation, None)
+        };
+        Ok(Header { format, size: orientation.size(stored), stored, orientation, frame })
+    }
+
+    /// Decodes the whole image, upright.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if there is no image in the bytes, or more of it than the limits allow.
+    pub fn decode(&mut self, bytes: &[u8]) -> Result<Pixels, DecodeError> {
+        let header = self.header(bytes)?;
+        let stored = self.decode_stored(bytes, &header)?;
+        Ok(header.orientation.apply(stored))
+    }
+
+    /// Decodes the whole image as it is stored, without turning it by its orientation.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`]; [`DecodeError::Corrupt`] where `header` is another file's.
+    pub fn decode_stored(&mut self, bytes: &[u8], header: &Header) -> Result<Pixels, DecodeError> {
+        self.limits.check(header.stored)?;
+        let (size, mut data) = (header.stored, Vec::new());
+        let Some(frame) = &header.frame else {
+            let found = other::decode(bytes, header.format, &self.limits, &mut self.second, &mut data)?;
+            same_size(found, header)?;
+            return Ok(Pixels { size, data, warning: None });
+        };
+        let mut turbo = jpeg::Turbo::open(bytes, frame, self.limits.max_scans)?;
+        data.resize(jpeg::buffer_len(frame, size), 0);
+        let plan = region::plan_whole(size, Rect::whole(size), 8);
+        let warning = turbo.decode(bytes, frame, &plan, &mut data)?;
+        data.truncate(3 * size.pixels() as usize);
+        self.accept(&warning)?;
+        Ok(Pixels { size, data, warning })
+    }
+
+    /// Decodes the pixels that touch `region`, which is in the coordinates of the upright image.
+    ///
+    /// `need` is the size that the region will be resampled to: where it is small enough ([`scale_for`]) and the decoder
+    /// is not [`Decoder::exact`], a JPEG is decoded at 4/8, 2/8 or 1/8. At full scale the pixels are those of
+    /// [`Decoder::decode`], bit for bit. Of a JPEG of one Huffman-coded scan, only the rows down to the region's last
+    /// are read, and only its columns are made into pixels.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`]; [`DecodeError::Corrupt`] where `header` is another file's.
+    ///
+    /// # Panics
+    /// If `region` is empty or not inside `header.size`.
+    pub fn decode_region(
+        &mut self,
+        bytes: &[u8],
+        header: &Header,
+        region: Rect,
+        need: Size,
+    ) -> Result<Patch<'_>, DecodeError> {
+        assert!(region.is_inside(header.size), "{region:?} is empty or not inside {:?}", header.size);
+        self.limits.check(header.stored)?;
+        self.warning = None;
+        let stored = header.orientation.stored_rect(region, header.stored);
+        let plan = match &header.frame {
+            Some(frame) => {
+                let mut turbo = jpeg::Turbo::open(bytes, frame, self.limits.max_scans)?;
+                let scale = if self.exact { 8 } else { scale_for(region.size(), need) };
+                let plan = if turbo.can_crop() && can_crop(frame) {
+                    region::plan_cropped(frame, stored, scale)
+                } else {
+                    region::plan_whole(header.stored, stored, scale)
+                };
+                let pixels = scratch(&mut self.decoded, jpeg::buffer_len(frame, plan.decoded));
+                self.warning = turbo.decode(bytes, frame, &plan, pixels)?;
+                plan
+            }
+            None => {
+                let found = other::decode(bytes, header.format, &self.limits, &mut self.second, &mut self.decoded)?;
+                same_size(found, header)?;
+                region::plan_whole(header.stored, stored, 8)
+            }
+        };
+        self.accept(&self.warning)?;
+        Ok(self.patch(&plan, header.orientation))
+    }
+
+    /// The plan's window of the decoded pixels, turned.
+    fn patch(&mut self, plan: &region::Plan, orientation: Orientation) -> Patch<'_> {
+        let window = plan.window;
+        let stride = 3 * plan.decoded.width as usize;
+        let row = 3 * window.width as usize;
+        let first = window.y as usize * stride + 3 * window.x as usize;
+        let pixels = &self.decoded[first..][..(window.height as usize - 1) * stride + row];
+        let (pixels, stride) = if orientation == Orientation::Normal {
+            (pixels, stride)
+        } else {
+            let turned = scratch(&mut self.second, 3 * window.size().pixels() as usize);
+            orientation.turn(pixels, stride, window.size(), turned);
+            (&*turned, 3 * orientation.size(window.size()).width as usize)
+        };
+        Patch {
+            pixels,
+            stride,
+            size: orientation.size(window.size()),
+            area: orientation.turned_area(plan.area, window.size()),
+            scale: plan.scale,
+            warning: self.warning.as_deref(),
+        }
+    }
+
+    fn accept(&self, warning: &Option<String>) -> Result<(), DecodeError> {
+        match warning {
+            Some(warning) if self.strict => Err(DecodeError::corrupt(warning)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Orientation {
+    /// A stored image, turned upright.
+    pub fn apply(self, stored: Pixels) -> Pixels {
+        if self == Self::Normal {
+            return stored;
+        }
+        let mut data = vec![0; stored.data.len()];
+        self.turn(&stored.data, 3 * stored.size.width as usize, stored.size, &mut data);
+        Pixels { size: self.size(stored.size), data, warning: stored.warning }
+    }
+}
+
+/// Whether rows and columns of the JPEG can be left out: one Huffman-coded scan of gray or three components. Others are
+/// decoded whole, since their scans have to be read whole in any case.
+fn can_crop(frame: &Frame) -> bool {
+    frame.single_scan && frame.process == Process::Sequential && frame.components != 4
+}
+
+fn same_size(found: Size, header: &Header) -> Result<(), DecodeError> {
+    if found == header.stored { Ok(()) } else { Err(DecodeError::corrupt("the header is that of another file")) }
+}
+
+fn unknown(bytes: &[u8]) -> DecodeError {
+    if bytes.is_empty() {
+        return DecodeError::corrupt("the file is empty");
+    }
+    let start: Vec<String> = bytes.iter().take(4).map(|b| format!("{b:02x}")).collect();
+    DecodeError::corrupt(format!("neither JPEG, PNG, WebP, GIF, BMP nor TIFF: starts with {}", start.join(" ")))
+}
