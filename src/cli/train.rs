@@ -1,0 +1,473 @@
+//! `bandfeed train`: the bundled trainer on the bundled loader.
+
+use super::live::{self, Live};
+use super::machine::Machine;
+use super::schedule::Fit;
+use super::table::table;
+use crate::error::{Error, Result};
+use crate::loader::{Counters, Loader, OnBadFile, State};
+use crate::recipe::Recipe;
+use crate::schedule::{LearningRate, Schedule, Stage};
+use crate::shape::Filter;
+use crate::source::{self, Source};
+use crate::train::{self, AdamWConfig, Checkpoints, Device, History, Pass, Run, Summary, TrainConfig, Trainer, VitConfig};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Train a vision transformer under a schedule.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Training images: a folder of class folders, or WebDataset shards (`train-{000..099}.tar`).
+    #[arg(long, value_name = "SOURCE")]
+    train: String,
+    /// Validation images, in the same form and with the same classes.
+    #[arg(long, value_name = "SOURCE")]
+    val: Option<String>,
+    /// constant, efficient_train, efficient_train_pp, efficient_train_pp_deit, efficient_train_pp_convnext, or the path of a
+    /// .toml table.
+    #[arg(long, default_value = "efficient_train_pp_deit", value_name = "NAME")]
+    schedule: String,
+    /// Folder for log, curves and checkpoints.
+    #[arg(long, default_value = "bandfeed-run", value_name = "FOLDER")]
+    out: PathBuf,
+    /// Go on with the run in the folder.
+    #[arg(long)]
+    resume: bool,
+    #[command(flatten)]
+    fit: Fit,
+    #[command(flatten)]
+    model: Model,
+    #[command(flatten)]
+    optimizer: Optimizer,
+    #[command(flatten)]
+    input: Input,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct Model {
+    /// DeiT's sizes: tiny (192 wide, 12 deep, 3 heads), small (384, 12, 6), base (768, 12, 12).
+    #[arg(long, default_value = "tiny", value_parser = ["tiny", "small", "base"])]
+    model: String,
+    /// Width, in place of the model's own.
+    #[arg(long)]
+    dim: Option<usize>,
+    /// Number of blocks, in place of the model's own.
+    #[arg(long)]
+    depth: Option<usize>,
+    /// Attention heads, in place of the model's own; they divide the width.
+    #[arg(long)]
+    heads: Option<usize>,
+    /// Chance that the last block is left out for an image; earlier blocks in proportion.
+    #[arg(long, default_value_t = 0.1)]
+    drop_path: f64,
+}
+
+impl Model {
+    fn config(&self, classes: usize, patch: u32) -> VitConfig {
+        let mut config = match self.model.as_str() {
+            "small" => VitConfig::small(classes),
+            "base" => VitConfig::base(classes),
+            _ => VitConfig::tiny(classes),
+        };
+        config.patch = patch as usize;
+        config.dim = self.dim.unwrap_or(config.dim);
+        config.depth = self.depth.unwrap_or(config.depth);
+        config.heads = self.heads.unwrap_or(config.heads);
+        config.drop_path = self.drop_path;
+        config
+    }
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Optimiser")]
+pub(crate) struct Optimizer {
+    /// Peak learning rate.
+    #[arg(long, default_value_t = 1e-3)]
+    lr: f64,
+    /// Learning rate at the end.
+    #[arg(long, default_value_t = 1e-6)]
+    min_lr: f64,
+    /// Share of the compute spent warming up [default: 0.2 for efficient_train_pp_deit, as published, else 0.1].
+    #[arg(long)]
+    warmup: Option<f64>,
+    /// AdamW's weight decay, on weight matrices.
+    #[arg(long, default_value_t = 0.05)]
+    weight_decay: f64,
+    /// Largest global norm of the gradient; 0 leaves it alone.
+    #[arg(long, default_value_t = 5.0)]
+    clip: f64,
+    /// Label smoothing.
+    #[arg(long, default_value_t = 0.1)]
+    smoothing: f64,
+    /// Seed of weights, order, augmentation and stochastic depth.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Threads that compute gradients [default: the machine's cores]. Their number changes no result.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Minutes between two checkpoints, besides those at the end of each epoch.
+    #[arg(long, default_value_t = 10.0)]
+    checkpoint_minutes: f64,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Input")]
+pub(crate) struct Input {
+    /// Loader threads [default: the machine's cores]. Their number changes no result.
+    #[arg(long)]
+    workers: Option<usize>,
+    /// Batches made ahead.
+    #[arg(long, default_value_t = 4)]
+    prefetch: usize,
+    /// What to do about files that cannot be decoded: fail, skip or substitute (another sample takes the place).
+    #[arg(long, default_value = "substitute", value_parser = parse_on_bad_file)]
+    on_bad_file: OnBadFile,
+    /// Resampling filter of the crops: bilinear, bicubic or lanczos3.
+    #[arg(long, default_value = "bicubic", value_parser = super::bench::parse_filter)]
+    filter: Filter,
+    /// Smallest share of the image that a random crop covers.
+    #[arg(long, default_value_t = 0.08)]
+    min_scale: f64,
+}
+
+fn parse_on_bad_file(name: &str) -> Result<OnBadFile> {
+    match name {
+        "fail" => Ok(OnBadFile::Fail),
+        "skip" => Ok(OnBadFile::Skip),
+        "substitute" => Ok(OnBadFile::Substitute),
+        _ => Err(Error::config("on-bad-file", format!("`{name}`: use fail, skip or substitute"))),
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let train = source::open(&args.train)?;
+    let val = args.val.as_deref().map(source::open).transpose()?;
+    let schedule = args.fit.schedule(&args.schedule)?;
+    let warmup = args.optimizer.warmup.unwrap_or(if schedule.name() == "efficient_train_pp_deit" { 0.2 } else { 0.1 });
+    let config = TrainConfig {
+        optimizer: AdamWConfig {
+            weight_decay: args.optimizer.weight_decay,
+            clip: (args.optimizer.clip > 0.0).then_some(args.optimizer.clip),
+            ..AdamWConfig::default()
+        },
+        learning_rate: LearningRate { peak: args.optimizer.lr, min: args.optimizer.min_lr, warmup },
+        label_smoothing: args.optimizer.smoothing,
+        seed: args.optimizer.seed,
+        ..TrainConfig::new(args.model.config(train.classes().len(), schedule.patch()))
+    };
+    let recipe = Recipe {
+        filter: args.input.filter,
+        scale: [args.input.min_scale, 1.0],
+        ..Recipe::default()
+    };
+    let job = Job {
+        name: args.train.clone(),
+        train,
+        val,
+        schedule,
+        recipe,
+        config,
+        out: args.out.clone(),
+        resume: args.resume,
+        threads: args.optimizer.threads.unwrap_or_else(cores),
+        workers: args.input.workers.unwrap_or_else(cores),
+        prefetch: args.input.prefetch,
+        on_bad_file: args.input.on_bad_file,
+        checkpoint_every: Duration::from_secs_f64(args.optimizer.checkpoint_minutes.max(0.0) * 60.0),
+    };
+    job.run()
+}
+
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, Into::into)
+}
+
+/// A training run, whoever asked for it.
+pub(super) struct Job {
+    /// What the training data is called in titles and checkpoints.
+    pub(super) name: String,
+    pub(super) train: Arc<dyn Source>,
+    pub(super) val: Option<Arc<dyn Source>>,
+    pub(super) schedule: Schedule,
+    pub(super) recipe: Recipe,
+    pub(super) config: TrainConfig,
+    pub(super) out: PathBuf,
+    pub(super) resume: bool,
+    pub(super) threads: usize,
+    pub(super) workers: usize,
+    pub(super) prefetch: usize,
+    pub(super) on_bad_file: OnBadFile,
+    pub(super) checkpoint_every: Duration,
+}
+
+/// The run's settings as they are written beside it.
+#[derive(Serialize)]
+struct Record<'a> {
+    machine: Machine,
+    data: &'a str,
+    train: String,
+    val: Option<String>,
+    workers: usize,
+    threads: usize,
+    prefetch: usize,
+    schedule: &'a Schedule,
+    recipe: &'a Recipe,
+    config: &'a TrainConfig,
+}
+
+impl Job {
+    pub(super) fn run(mut self) -> Result<ExitCode> {
+        self.check_classes()?;
+        // What tells two runs apart besides the model: a checkpoint of another run is refused by it.
+        let parts = (&self.name, self.train.len(), &self.schedule, &self.recipe, self.on_bad_file);
+        self.config.data = serde_json::to_string(&parts).expect("settings are plain data");
+        std::fs::create_dir_all(&self.out).map_err(Error::io(&self.out))?;
+        let checkpoints = Checkpoints {
+            every: Some(self.checkpoint_every),
+            ..Checkpoints::new(self.out.join("checkpoints"))
+        };
+        let (mut trainer, state) = self.trainer(&checkpoints)?;
+        let mut loader = self.loader(state)?;
+        let left: u64 = loader.remaining_steps().iter().sum();
+        self.announce(&loader, &trainer)?;
+
+        let stop = stop_on_interrupt()?;
+        let mut live = Live::open(&self.out, &self.schedule, trainer.steps(), left)?;
+        let mut validation = self.val.as_ref().map(|val| {
+            let (val, recipe, workers, on_bad_file) = (val.clone(), &self.recipe, self.workers, self.on_bad_file);
+            move |stage: &Stage| -> Result<Pass<'_>> {
+                // A substitute would count a picture twice: bad files are left out of an evaluation.
+                let policy = if on_bad_file == OnBadFile::Fail { OnBadFile::Fail } else { OnBadFile::Skip };
+                let builder = Loader::evaluation(val.clone(), stage.clone()).recipe(recipe.clone());
+                Ok(Box::new(builder.workers(workers).on_bad_file(policy).build()?))
+            }
+        });
+        let run = Run {
+            validation: validation.as_mut().map(|v| v as &mut train::Validation<'_>),
+            checkpoints: Some(checkpoints),
+            stop,
+            watch: &mut live,
+        };
+        let result = train::fit(&mut trainer, &mut loader, run);
+        let closed = live.close();
+        let summary = result?;
+        closed?;
+        if summary.stopped {
+            eprintln!("stopped after step {}; go on with the same command and --resume", summary.steps);
+            return Ok(ExitCode::from(130));
+        }
+        self.report(&summary, &loader)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn check_classes(&self) -> Result<()> {
+        let Some(val) = &self.val else { return Ok(()) };
+        let (ours, theirs) = (self.train.classes(), val.classes());
+        if ours.len() >= theirs.len() && ours.iter().zip(theirs).all(|(a, b)| a == b) {
+            return Ok(());
+        }
+        let stranger = theirs.iter().find(|name| !ours.contains(name));
+        let reason = match stranger {
+            Some(name) => format!("class `{name}` is not among the {} classes of the training images", ours.len()),
+            None => format!("{} classes in another order than the training images' {}", theirs.len(), ours.len()),
+        };
+        Err(Error::config("val", reason))
+    }
+
+    fn trainer(&self, checkpoints: &Checkpoints) -> Result<(Trainer, Option<State>)> {
+        let last = checkpoints.last();
+        if !self.resume {
+            if last.exists() {
+                let reason = "a run is there already; go on with --resume, or choose another --out";
+                return Err(Error::Checkpoint { path: last, reason: reason.into() });
+            }
+            let band = self.schedule.at(0.0).band;
+            return Ok((Trainer::new(self.config.clone(), band, self.threads, &Device::flex())?, None));
+        }
+        let (trainer, state) = Trainer::load(&last, self.config.clone(), self.threads, &Device::flex())?;
+        Ok((trainer, Some(state)))
+    }
+
+    fn loader(&self, state: Option<State>) -> Result<Loader> {
+        let mut builder = Loader::builder(self.train.clone(), self.schedule.clone())
+            .recipe(self.recipe.clone())
+            .seed(self.config.seed)
+            .workers(self.workers)
+            .prefetch(self.prefetch)
+            .on_bad_file(self.on_bad_file);
+        if let Some(state) = state {
+            builder = builder.resume(state);
+        }
+        builder.build()
+    }
+
+    /// Says what is about to happen, and writes it beside the run.
+    fn announce(&self, loader: &Loader, trainer: &Trainer) -> Result<()> {
+        let record = Record {
+            machine: Machine::this(),
+            data: &self.name,
+            train: self.train.describe(),
+            val: self.val.as_ref().map(|v| v.describe()),
+            workers: self.workers,
+            threads: self.threads,
+            prefetch: self.prefetch,
+            schedule: &self.schedule,
+            recipe: &self.recipe,
+            config: &self.config,
+        };
+        write(&self.out.join("run.json"), &serde_json::to_string_pretty(&record).expect("settings are plain data"))?;
+        let model = &self.config.model;
+        eprintln!("{}", record.machine);
+        eprintln!("training   {}: {}", self.name, record.train);
+        if let Some(val) = &record.val {
+            eprintln!("validation {val}");
+        }
+        eprintln!(
+            "model      ViT, {} wide, {} deep, {} heads, patch {}: {:.2} M parameters",
+            model.dim,
+            model.depth,
+            model.heads,
+            model.patch,
+            trainer.model().parameters() as f64 * 1e-6
+        );
+        eprintln!(
+            "schedule   {}: {} equivalent epochs at {} px, {:.1} passes over the images",
+            self.schedule.name(),
+            self.schedule.epochs(),
+            self.schedule.base(),
+            self.schedule.image_epochs()
+        );
+        eprintln!(
+            "loader     {} engine, {} workers, at most {:.0} MB of batches; output in {}",
+            loader.engine(),
+            self.workers,
+            loader.memory().total as f64 * 1e-6,
+            self.out.display()
+        );
+        if trainer.steps() > 0 {
+            eprintln!("going on after step {}", trainer.steps());
+        }
+        Ok(())
+    }
+
+    /// The summary on the terminal, and the curves.
+    fn report(&self, summary: &Summary, loader: &Loader) -> Result<()> {
+        let events = live::read(&self.out.join("log.jsonl"))?;
+        let title = format!("{}: {} for {} epochs", self.name, self.schedule.name(), self.schedule.epochs());
+        let chart = live::curves(&title, &events, &self.schedule);
+        let path = |ending: &str| self.out.join(format!("curves.{ending}"));
+        chart.write_png(&path("png"))?;
+        chart.write_svg(&path("svg"))?;
+        let history = &summary.history;
+        write(&self.out.join("summary.json"), &serde_json::to_string_pretty(history).expect("a history is plain data"))?;
+        println!("\n{}", stage_table(history, &self.schedule));
+        if let Some(last) = history.last() {
+            println!("final  top-1 {:.2} % at {} px, after step {}", last.top1 * 100.0, last.band, last.step);
+        }
+        if let Some(best) = history.best() {
+            println!("best   top-1 {:.2} % at {} px, after step {}", best.top1 * 100.0, best.band, best.step);
+        }
+        println!("{}", bottleneck(history, &loader.counters()));
+        report_files("gave no image", &loader.bad_files());
+        report_files("are damaged and were used as far as they go", &loader.damaged_files());
+        println!("curves: {}", path("png").display());
+        Ok(())
+    }
+}
+
+fn report_files(what: &str, files: &[crate::loader::BadFile]) {
+    const SHOWN: usize = 10;
+    if files.is_empty() {
+        return;
+    }
+    println!("{} files {what}:", files.len());
+    for file in files.iter().take(SHOWN) {
+        println!("  {}: {} ({} times)", file.name, file.reason, file.times);
+    }
+    if files.len() > SHOWN {
+        println!("  and {} more", files.len() - SHOWN);
+    }
+}
+
+fn stage_table(history: &History, schedule: &Schedule) -> String {
+    let header =
+        ["stage", "band", "tokens", "steps", "images", "images/s", "seconds", "of it waiting for input", "mean loss"];
+    let patch = schedule.patch();
+    let mut rows: Vec<Vec<String>> = history
+        .stages
+        .iter()
+        .map(|s| {
+            vec![
+                format!("{}", s.stage + 1),
+                s.band.to_string(),
+                (s.band / patch).pow(2).to_string(),
+                s.steps.to_string(),
+                s.images.to_string(),
+                format!("{:.0}", s.images_per_second()),
+                format!("{:.1}", s.wall()),
+                format!("{:.2} %", s.wait_share() * 100.0),
+                format!("{:.3}", s.mean_loss()),
+            ]
+        })
+        .collect();
+    let sum = |f: fn(&train::StageTotal) -> f64| history.stages.iter().map(f).sum::<f64>();
+    let (images, wall) = (sum(|s| s.images as f64), sum(|s| s.wall()));
+    rows.push(vec![
+        "all".into(),
+        String::new(),
+        String::new(),
+        format!("{:.0}", sum(|s| s.steps as f64)),
+        format!("{images:.0}"),
+        format!("{:.0}", images / wall.max(1e-9)),
+        format!("{wall:.1}"),
+        format!("{:.2} %", sum(|s| s.wait) / wall.max(1e-9) * 100.0),
+        String::new(),
+    ]);
+    table(&header, &rows)
+}
+
+/// One sentence: who waited for whom.
+fn bottleneck(history: &History, counters: &Counters) -> String {
+    let wait: f64 = history.stages.iter().map(|s| s.wait).sum();
+    let wall: f64 = history.stages.iter().map(|s| s.wall()).sum();
+    let share = wait / wall.max(1e-9);
+    let each = 1e3 / counters.images.max(1) as f64;
+    let verdict = match share {
+        s if s < 0.02 => "The model is the bottleneck; the loader keeps up.",
+        s if s < 0.2 => "The model waits for the loader now and then.",
+        _ => "The loader is the bottleneck: give it more workers, or a smaller band for longer.",
+    };
+    format!(
+        "input  {:.2} % of the training time spent waiting; an image took {:.2} ms to decode and {:.2} ms to crop and \
+         normalise. {verdict}",
+        share * 100.0,
+        counters.decode * each,
+        counters.render * each
+    )
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).map_err(Error::io(path))
+}
+
+/// A flag that the first Ctrl-C (or a termination signal) sets; the second ends the process.
+fn stop_on_interrupt() -> Result<&'static AtomicBool> {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    let mut result = Ok(());
+    ONCE.call_once(|| {
+        result = ctrlc::set_handler(|| {
+            if STOP.swap(true, Ordering::Relaxed) {
+                std::process::exit(130);
+            }
+            eprintln!("\nending after this step, with a checkpoint; once more ends at once");
+        });
+    });
+    result.map_err(|e| Error::config("signals", format!("Ctrl-C cannot be caught: {e}")))?;
+    Ok(&STOP)
+}
