@@ -22,7 +22,7 @@ mod draw;
 mod ticks;
 
 use crate::{Error, Result};
-use canvas::{Canvas, register_font};
+use canvas::{Canvas, Format, register_font};
 use plotters::prelude::*;
 use std::path::Path;
 
@@ -154,7 +154,7 @@ impl Chart {
         let mut pixels = vec![0; wide as usize * high as usize * 3];
         {
             let area = BitMapBackend::with_buffer(&mut pixels, (wide, high)).into_drawing_area();
-            self.draw_on(&area, SCALE).map_err(|error| failed(path, error))?;
+            self.draw_on(&area, SCALE, Format::Bitmap).map_err(|error| failed(path, error))?;
         }
         let drawn = image::RgbImage::from_raw(wide, high, pixels).expect("the buffer was made for this size");
         let picture = image::imageops::resize(&drawn, WIDTH, height, image::imageops::FilterType::Triangle);
@@ -178,7 +178,7 @@ impl Chart {
         let mut text = String::new();
         {
             let area = SVGBackend::with_string(&mut text, (wide, high)).into_drawing_area();
-            self.draw_on(&area, SCALE)?;
+            self.draw_on(&area, SCALE, Format::Svg)?;
         }
         // The view box keeps the fine coordinates; the size is the one to be seen.
         let fine = format!("width=\"{wide}\" height=\"{high}\"");
@@ -191,10 +191,11 @@ impl Chart {
         &self,
         area: &DrawingArea<DB, plotters::coord::Shift>,
         scale: u32,
+        format: Format,
     ) -> canvas::Drawn<DB> {
         register_font();
         area.fill(&WHITE)?;
-        draw::chart(&Canvas { area, scale: f64::from(scale) }, self)?;
+        draw::chart(&Canvas { area, scale: f64::from(scale), format }, self)?;
         area.present()
     }
 }
@@ -214,4 +215,68 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         let _ = std::fs::remove_file(&temporary);
         io(source)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every style, a gap, a reference, notes, categories, an empty panel.
+    fn everything() -> Chart {
+        let wave: Vec<_> = (0..500).map(|i| (f64::from(i), f64::from(i % 37))).collect();
+        let gap = vec![(0.0, 1.0), (1.0, f64::NAN), (f64::INFINITY, 2.0), (2.0, 3.0), (3.0, 1.0)];
+        let of_every_style = |points: &[(f64, f64)]| {
+            [Style::Line, Style::Step, Style::Points, Style::Bars]
+                .map(|style| Series::new(format!("{style:?} <&> \"quoted\""), style, points.to_vec()))
+                .to_vec()
+        };
+        let panel = |points: &[(f64, f64)]| Panel {
+            title: "Everything".into(),
+            x_label: "x".into(),
+            y_label: "y".into(),
+            series: of_every_style(points),
+            references: vec![
+                Reference { name: "level".into(), at: At::Y(2.0) },
+                Reference { name: String::new(), at: At::X(1.5) },
+            ],
+            notes: vec![Note { span: (0.0, 2.0), y: 1.0, text: "a note".into() }],
+            ..Panel::default()
+        };
+        let categories = ["first", "a second with several words", "third", "fourth"].map(String::from).to_vec();
+        let panels = vec![panel(&wave), panel(&gap), Panel { categories, ..panel(&gap) }, Panel::default()];
+        Chart { title: "A test".into(), subtitle: "with all there is".into(), panels }
+    }
+
+    #[test]
+    fn png_is_a_picture_of_the_stated_width_with_the_series_colours() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("chart.png");
+        everything().write_png(&path).expect("written");
+        let picture = image::open(&path).expect("a PNG").to_rgb8();
+        assert_eq!((picture.width(), picture.height()), (WIDTH, draw::height(&everything())));
+        assert_eq!(*picture.get_pixel(1, 1), image::Rgb([255, 255, 255]));
+        for color in [[0, 114, 178], [213, 94, 0], [0, 158, 115], [204, 121, 167]] {
+            let pixels = picture.pixels().filter(|pixel| pixel.0 == color).count();
+            assert!(pixels > 200, "{color:?}: {pixels} pixels");
+        }
+        let dark = picture.pixels().filter(|pixel| pixel.0.iter().all(|value| *value < 100)).count();
+        assert!(dark > 1000, "texts and axes: {dark} pixels");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("readable").count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn svg_has_every_text_escaped_and_only_finite_coordinates() {
+        let svg = everything().svg().expect("drawn");
+        assert!(svg.starts_with("<svg width=\"1200\" "), "{}", &svg[..80]);
+        for text in ["A test", "with all there is", "Line &lt;&amp;&gt;", "level", "a note", "a second with"] {
+            assert!(svg.contains(text), "`{text}` is missing");
+        }
+        assert!(!svg.contains("NaN") && !svg.contains("inf") && !svg.contains(&i32::MAX.to_string()));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_an_error_with_its_path() {
+        let error = everything().write_svg(Path::new("/nowhere/at/all.svg")).expect_err("no such folder");
+        assert!(error.to_string().starts_with("/nowhere/at/all.svg: "), "{error}");
+    }
 }

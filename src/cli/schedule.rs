@@ -1,111 +1,13 @@
 //! `bandfeed schedule NAME`: a schedule as a table and a plot.
 
-use super::chart::{Chart, Note, Panel, Reference, Series, Style};
+use super::chart::{At, Chart, Note, Panel, Reference, Series, Style};
+use super::fit::Fit;
 use crate::schedule::learning_rate::ReleasedLearningRate;
 use crate::schedule::released::{self, Replay};
-use crate::schedule::{LearningRate, ModelRow, Options, Schedule, Stage};
-use crate::{BandCrop, Error, Result};
+use crate::schedule::{LearningRate, Options, Schedule, Stage};
+use crate::{Error, Result};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-
-/// How a schedule is fitted to a run; shared by every command that takes a schedule.
-#[derive(Debug, Clone, Default, clap::Args)]
-#[command(next_help_heading = "Schedule")]
-pub struct Fit {
-    /// Side of the images at the end of training, in pixels [default: 224].
-    #[arg(long, value_name = "PIXELS")]
-    pub base: Option<u32>,
-    /// Every band is a multiple of this: the patch side, or the model's stride [default: 16].
-    #[arg(long, value_name = "PIXELS")]
-    pub patch: Option<u32>,
-    /// Budget in equivalent epochs: the compute of this many passes at the base size [default: 200].
-    #[arg(long, value_name = "E", conflicts_with = "image_epochs")]
-    pub epochs: Option<f64>,
-    /// Budget in passes over the data at whatever size: EfficientTrain's nominal epochs T.
-    #[arg(long, value_name = "T")]
-    pub image_epochs: Option<f64>,
-    /// Images behind one optimiser step, on each rank [default: 256].
-    #[arg(long, value_name = "N")]
-    pub batch_size: Option<usize>,
-    /// Make the batches of stages at the base size in this many parts [default: 1].
-    #[arg(long, value_name = "N")]
-    pub base_parts: Option<usize>,
-    /// How the band is cut: fourier, fourier-half-pixel or lanczos [default: the schedule's own].
-    #[arg(long)]
-    pub crop: Option<BandCrop>,
-    /// Round stages to whole epochs as EfficientTrain++'s released scripts do.
-    #[arg(long, conflicts_with = "image_epochs")]
-    pub released: bool,
-}
-
-impl Fit {
-    /// The schedule of this name or path, fitted.
-    ///
-    /// # Errors
-    /// As [`Schedule::named`]; [`Error::Config`] also if a TOML table says otherwise than an option, or if `released` is
-    /// asked of a schedule that has no released form.
-    pub fn schedule(&self, name: &str) -> Result<Schedule> {
-        let standard = Options::default();
-        let options = Options {
-            base: self.base.unwrap_or(standard.base),
-            patch: self.patch.unwrap_or(standard.patch),
-            batch_size: self.batch_size.unwrap_or(standard.batch_size),
-            base_parts: self.base_parts.unwrap_or(standard.base_parts),
-            epochs: self.epochs.unwrap_or(standard.epochs),
-            crop: self.crop,
-        };
-        if self.released {
-            return Schedule::released(self.released_row(name, &options)?, &options);
-        }
-        let mut schedule = Schedule::named(name, &options)?;
-        if name.ends_with(".toml") {
-            self.agrees_with(name, &schedule)?;
-            if let Some(epochs) = self.epochs {
-                schedule = schedule.with_epochs(epochs)?;
-            }
-        }
-        match self.image_epochs {
-            Some(epochs) => schedule.with_image_epochs(epochs),
-            None => Ok(schedule),
-        }
-    }
-
-    fn released_row(&self, name: &str, options: &Options) -> Result<ModelRow> {
-        let schedule = Schedule::named(name, options)?;
-        let rows = [ModelRow::General, ModelRow::Deit, ModelRow::ConvNext];
-        rows.into_iter().find(|row| row.schedule_name() == schedule.name()).ok_or_else(|| Error::Config {
-            what: "--released".into(),
-            reason: format!(
-                "`{name}` has no released arithmetic; use {}",
-                rows.map(ModelRow::schedule_name).join(", ")
-            ),
-        })
-    }
-
-    /// A table is never overruled in silence. Its budget is the exception: that belongs to the run.
-    fn agrees_with(&self, path: &str, schedule: &Schedule) -> Result<()> {
-        let stages = schedule.stages();
-        let differs = |option: &str, found: String| {
-            Err(Error::Config { what: option.into(), reason: format!("{path} says {found}; change it there") })
-        };
-        if self.base.is_some_and(|base| base != schedule.base()) {
-            return differs("--base", schedule.base().to_string());
-        }
-        if self.patch.is_some_and(|patch| patch != schedule.patch()) {
-            return differs("--patch", schedule.patch().to_string());
-        }
-        if let Some(stage) = stages.iter().find(|s| self.batch_size.is_some_and(|size| size != s.effective_batch())) {
-            return differs("--batch-size", format!("{} in stage {}", stage.effective_batch(), stage.index));
-        }
-        if let Some(stage) = stages.iter().find(|s| self.crop.is_some_and(|crop| crop != s.crop)) {
-            return differs("--crop", format!("{} in stage {}", stage.crop, stage.index));
-        }
-        if self.base_parts.is_some() {
-            return differs("--base-parts", "batch_size and accumulate by stage".into());
-        }
-        Ok(())
-    }
-}
 
 /// Show a schedule as a table and a plot.
 #[derive(Debug, clap::Args)]
@@ -346,7 +248,7 @@ fn chart(schedule: &Schedule) -> Chart {
             "Band",
             "pixels",
             step("side B of the images", 0, &band),
-            vec![Reference { name: format!("base size, {base}"), at: super::chart::At::Y(base) }],
+            vec![Reference { name: format!("base size, {base}"), at: At::Y(base) }],
             notes(stages, &band, &|value| format!("{value}")),
         ),
         panel(
@@ -360,7 +262,7 @@ fn chart(schedule: &Schedule) -> Chart {
             "Loader load",
             "relative images/s",
             step("images per unit of compute", 2, &Stage::load),
-            vec![Reference { name: "a run at the base size".into(), at: super::chart::At::Y(1.0) }],
+            vec![Reference { name: "a run at the base size".into(), at: At::Y(1.0) }],
             notes(stages, &Stage::load, &|value| format!("{value:.2}x")),
         ),
     ];
@@ -377,4 +279,77 @@ fn notes(stages: &[Stage], value: &dyn Fn(&Stage) -> f64, text: &dyn Fn(f64) -> 
         .filter_map(|run| Some((run.first()?, run.last()?)))
         .map(|(first, last)| Note { span: (first.start, last.end), y: value(first), text: text(value(first)) })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn args(words: &[&str]) -> Args {
+        Program::try_parse_from(std::iter::once(&"schedule").chain(words)).expect("valid arguments").args
+    }
+
+    fn schedule(words: &[&str]) -> Result<Schedule> {
+        let args = args(words);
+        args.fit.schedule(&args.name)
+    }
+
+    #[test]
+    fn arguments_of_the_command_are_consistent() {
+        use clap::CommandFactory;
+        Program::command().debug_assert();
+    }
+
+    #[test]
+    fn table_lists_every_stage_in_straight_columns() {
+        let schedule = schedule(&["efficient_train_pp_deit", "--base-parts", "2"]).expect("valid");
+        let text = table(&schedule, Some(1_281_167));
+        let rows: Vec<&str> = text.lines().skip(2).take(11).collect();
+        assert!(rows.iter().all(|row| row.len() == rows[0].len()), "{text}");
+        let cells: Vec<Vec<&str>> = rows.iter().map(|row| row.split_whitespace().collect()).collect();
+        assert_eq!(
+            cells[1],
+            ["0", "0.0", "-", "10.0", "%", "96", "36", "lanczos", "0", "256", "108.9", "139504851", "5.44x"]
+        );
+        let last =
+            ["9", "90.0", "-", "100.0", "%", "224", "196", "-", "9", "2", "x", "128", "20.0", "25623340", "1.00x"];
+        assert_eq!(cells[10], last);
+        assert!(text.contains("= 469 passes over the data"), "{text}");
+    }
+
+    #[test]
+    fn json_has_the_numbers_of_the_table() {
+        let schedule = schedule(&["efficient_train_pp"]).expect("valid");
+        let value = json(&schedule, Some(1000));
+        assert_eq!(value["stages"].as_array().map(Vec::len), Some(10));
+        assert_eq!((&value["stages"][2]["band"], &value["stages"][2]["tokens"]), (&160.into(), &100.into()));
+        assert_eq!(value["stages"][9]["images"], 20_000);
+    }
+
+    #[test]
+    fn plot_goes_where_it_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |path: &str| folder.path().join(path);
+        let stem = |out: &Path, name: &str| plot_stem(Some(out), name).expect("made");
+        assert_eq!(plot_stem(None, "constant").expect("nothing to make"), Path::new("schedule-constant"));
+        assert_eq!(stem(folder.path(), "a/b c"), at("schedule-a-b-c"));
+        assert_eq!(stem(&at("new/folder"), "x"), at("new/folder/schedule-x"));
+        assert_eq!(stem(&at("other/plot.svg"), "x"), at("other/plot"));
+        assert!(at("new/folder").is_dir() && at("other").is_dir());
+    }
+
+    #[test]
+    fn equal_neighbours_share_a_note() {
+        let schedule = schedule(&["efficient_train_pp"]).expect("valid");
+        let notes = notes(schedule.stages(), &|stage| f64::from(stage.band), &|value| value.to_string());
+        let spans: Vec<_> = notes.iter().map(|note| (note.span, note.text.as_str())).collect();
+        assert_eq!(spans, [((0.0, 0.2), "96"), ((0.2, 0.6), "160"), ((0.6, 1.0), "224")]);
+    }
 }

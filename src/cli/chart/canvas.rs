@@ -38,11 +38,27 @@ pub(super) enum Align {
 pub(super) struct Canvas<'a, DB: DrawingBackend> {
     pub(super) area: &'a DrawingArea<DB, Shift>,
     pub(super) scale: f64,
+    pub(super) format: Format,
+}
+
+/// What plotters draws into. Its two backends do not place texts alike, and only one joins lines well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Bitmap,
+    Svg,
 }
 
 impl<DB: DrawingBackend> Canvas<'_, DB> {
     fn pixel(&self, (x, y): (f64, f64)) -> (i32, i32) {
         ((x * self.scale).round() as i32, (y * self.scale).round() as i32)
+    }
+
+    /// How far a text must be lowered for its digits to be centred on the point.
+    fn drop(&self, size: f64) -> f64 {
+        match self.format {
+            Format::Bitmap => 0.2 * size,
+            Format::Svg => 0.05 * size,
+        }
     }
 
     fn stroke(&self, color: RGBColor, width: f64) -> ShapeStyle {
@@ -53,7 +69,19 @@ impl<DB: DrawingBackend> Canvas<'_, DB> {
     pub(super) fn line(&self, points: &[(f64, f64)], color: RGBColor, width: f64) -> Drawn<DB> {
         let mut pixels: Vec<_> = points.iter().map(|point| self.pixel(*point)).collect();
         pixels.dedup();
-        self.area.draw(&PathElement::new(pixels, self.stroke(color, width)))
+        let stroke = self.stroke(color, width);
+        if self.format == Format::Svg {
+            return self.area.draw(&PathElement::new(pixels, stroke));
+        }
+        // plotters' bitmap draws a wide line as one polygon with pointed corners, which throws spikes where a noisy
+        // curve turns back; so each piece is its own line here, and a disc rounds the corner.
+        for (place, piece) in pixels.windows(2).enumerate() {
+            self.area.draw(&PathElement::new(piece.to_vec(), stroke))?;
+            if place > 0 {
+                self.area.draw(&Circle::new(piece[0], stroke.stroke_width / 2, color.filled()))?;
+            }
+        }
+        Ok(())
     }
 
     /// A straight dashed line.
@@ -91,14 +119,14 @@ impl<DB: DrawingBackend> Canvas<'_, DB> {
             Align::Right => HPos::Right,
         };
         let style = (FAMILY, size * self.scale).into_font().color(&color).pos(Pos::new(horizontal, VPos::Center));
-        self.area.draw_text(text, &style, self.pixel(at))
+        self.area.draw_text(text, &style, self.pixel((at.0, at.1 + self.drop(size))))
     }
 
     /// A line of text that runs upwards, centred on the point.
     pub(super) fn upward_text(&self, text: &str, at: (f64, f64), size: f64, color: RGBColor) -> Drawn<DB> {
         let font = (FAMILY, size * self.scale).into_font().transform(FontTransform::Rotate270);
         let style = font.color(&color).pos(Pos::new(HPos::Center, VPos::Center));
-        self.area.draw_text(text, &style, self.pixel(at))
+        self.area.draw_text(text, &style, self.pixel((at.0 + self.drop(size), at.1)))
     }
 
     /// Width of a text in the embedded font. An SVG viewer's own may be a little wider: leave air.

@@ -23,6 +23,8 @@ const GRID: RGBColor = RGBColor(228, 228, 228);
 const TITLE: f64 = 27.0;
 const HEADING: f64 = 20.0;
 const LABEL: f64 = 17.0;
+/// Narrow, so that four digits fit over a bar of three beside each other in eight categories.
+const BAR_VALUE: f64 = 14.0;
 const MARGIN: f64 = 26.0;
 const RIGHT: f64 = 34.0;
 /// Title and subtitle.
@@ -41,6 +43,12 @@ const GAP: f64 = 22.0;
 const Y_LABEL_COLUMN: f64 = 32.0;
 /// Most lines that a category's name is broken into.
 const CATEGORY_LINES: usize = 3;
+/// Between the names of two categories.
+const CATEGORY_GAP: f64 = 10.0;
+/// Height that a text over a value takes.
+const OVER: f64 = 26.0;
+/// Widest bar.
+const WIDEST_BAR: f64 = 110.0;
 
 /// Height of the whole picture in pixels.
 pub(super) fn height(chart: &Chart) -> u32 {
@@ -49,9 +57,16 @@ pub(super) fn height(chart: &Chart) -> u32 {
 }
 
 fn panel_height(panel: &Panel) -> f64 {
-    let ticks = if panel.categories.is_empty() { 1 } else { CATEGORY_LINES };
+    let ticks = tick_rows(panel);
     let x_label = if panel.x_label.is_empty() { 0.0 } else { X_LABEL_ROW };
     legend_rows(panel) as f64 * ROW + AIR + f64::from(panel.height) + ticks as f64 * TICK_ROW + x_label
+}
+
+/// Rows of text under the axis. A category's lines are estimated like the legend's ([`legend_lines`]).
+fn tick_rows(panel: &Panel) -> usize {
+    let slot = 0.88 * f64::from(WIDTH) / panel.categories.len().max(1) as f64 - CATEGORY_GAP;
+    let lines = |name: &String| wrap(name, slot, |text| estimated_width(text, LABEL)).len();
+    panel.categories.iter().map(lines).max().unwrap_or(1).max(1)
 }
 
 /// Draws everything.
@@ -89,15 +104,34 @@ pub(super) fn chart<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, chart: &Chart) 
             };
             canvas.dashes(from, to, reference_color(panel, place))?;
         }
+        // Texts last: they must be readable over lines.
         for note in &panel.notes {
             let (from, to) = (frame.px(note.span.0), frame.px(note.span.1));
-            if canvas.text_width(&note.text, LABEL) + 4.0 <= to - from {
-                canvas.text(&note.text, (0.5 * (from + to), frame.py(note.y) - 13.0), LABEL, Align::Center, INK)?;
-            }
+            value_text(canvas, &note.text, (0.5 * (from + to), frame.py(note.y) - 14.0), LABEL, to - from)?;
+        }
+        for bar in bars(panel, &frame) {
+            let at = (0.5 * (bar.left + bar.right), bar.end + if bar.value < 0.0 { 12.0 } else { -12.0 });
+            value_text(canvas, &ticks::value(bar.value), at, BAR_VALUE, bar.right - bar.left + 3.0)?;
         }
         top += panel_height(panel) + GAP;
     }
     Ok(())
+}
+
+/// A text on a nearly white ground, readable over lines; left out where it is wider than `room`.
+fn value_text<DB: DrawingBackend>(
+    canvas: &Canvas<'_, DB>,
+    text: &str,
+    (middle, y): (f64, f64),
+    size: f64,
+    room: f64,
+) -> Drawn<DB> {
+    let half = 0.5 * canvas.text_width(text, size) + 1.0;
+    if 2.0 * half > room {
+        return Ok(());
+    }
+    canvas.fill((middle - half, y - 9.0), (middle + half, y + 9.0), WHITE, 0.9)?;
+    canvas.text(text, (middle, y), size, Align::Center, INK)
 }
 
 /// A coordinate system on the picture.
@@ -145,13 +179,13 @@ fn y_axis(panel: &Panel) -> Axis {
     let references = panel.references.iter().filter_map(|r| if let At::Y(y) = r.at { Some(y) } else { None });
     let (low, high) = span(finite(panel).map(|(_, y)| y).chain(references));
     let bars = panel.series.iter().any(|series| series.style == Style::Bars);
-    let mut axis = Axis::around(low, high, panel.from_zero || bars, (panel.height / 45) as usize);
-    if !panel.notes.is_empty() {
-        // A note stands over its value, so the highest one needs a line's height more.
-        let air = 26.0 / f64::from(panel.height) * (axis.high - axis.low);
-        axis = Axis::exact(axis.low, axis.high + air, (panel.height / 45) as usize);
-    }
-    axis
+    let wanted = (panel.height / 35) as usize;
+    let axis = Axis::around(low, high, panel.from_zero || bars, wanted);
+    // Texts stand over their values, and under a bar that hangs down.
+    let room = OVER / f64::from(panel.height) * (axis.high - axis.low);
+    let above = if bars || !panel.notes.is_empty() { room } else { 0.0 };
+    let below = if bars && low < 0.0 { room } else { 0.0 };
+    Axis::exact(axis.low - below, axis.high + above, wanted)
 }
 
 fn axes_and_grid<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, panel: &Panel, frame: &Frame<'_>) -> Drawn<DB> {
@@ -170,7 +204,7 @@ fn axes_and_grid<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, panel: &Panel, fra
         }
         below += TICK_ROW;
     } else {
-        let slot = (frame.right - frame.left) / panel.categories.len() as f64 - 10.0;
+        let slot = (frame.right - frame.left) / panel.categories.len() as f64 - CATEGORY_GAP;
         for (place, name) in panel.categories.iter().enumerate() {
             let lines = wrap(name, slot, |text| canvas.text_width(text, LABEL));
             for (row, line) in lines.iter().enumerate() {
@@ -178,7 +212,7 @@ fn axes_and_grid<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, panel: &Panel, fra
                 canvas.text(line, at, LABEL, Align::Center, INK)?;
             }
         }
-        below += CATEGORY_LINES as f64 * TICK_ROW;
+        below += tick_rows(panel) as f64 * TICK_ROW;
     }
     canvas.line(&[(frame.left, frame.top), (frame.left, frame.bottom), (frame.right, frame.bottom)], INK, 1.0)?;
     if !panel.x_label.is_empty() {
@@ -225,33 +259,49 @@ fn draw_series<DB: DrawingBackend>(
             }
         }
         Style::Bars => {
-            let bars: Vec<_> = (0..panel.series.len()).filter(|i| panel.series[*i].style == Style::Bars).collect();
-            let rank = bars.iter().position(|i| *i == place).unwrap_or(0) as f64;
-            // Bars stand one x unit apart and fill most of it.
-            let width = 0.76 / bars.len() as f64;
-            for (x, y) in runs.flatten() {
-                let left = x - 0.38 + rank * width;
-                let (from, to) = (at((left + 0.03 * width, 0.0)), at((left + 0.97 * width, *y)));
-                canvas.fill((from.0, zero), to, color, 1.0)?;
-                let text = ticks::value(*y);
-                if canvas.text_width(&text, LABEL) <= to.0 - from.0 + 12.0 {
-                    let over = if *y < 0.0 { 12.0 } else { -12.0 };
-                    canvas.text(&text, (0.5 * (from.0 + to.0), to.1 + over), LABEL, Align::Center, INK)?;
-                }
+            for bar in bars(panel, frame).iter().filter(|bar| bar.series == place) {
+                canvas.fill((bar.left, zero), (bar.right, bar.end), color, 1.0)?;
             }
         }
     }
     Ok(())
 }
 
+/// A bar on the picture.
+struct Bar {
+    series: usize,
+    value: f64,
+    left: f64,
+    right: f64,
+    end: f64,
+}
+
+/// All bars of a panel. Those of one x stand side by side and fill most of one x unit.
+fn bars(panel: &Panel, frame: &Frame<'_>) -> Vec<Bar> {
+    let is_bars = |series: &&Series| series.style == Style::Bars;
+    let count = panel.series.iter().filter(is_bars).count() as f64;
+    let width = (0.76 * (frame.px(1.0) - frame.px(0.0)) / count).min(WIDEST_BAR);
+    let series = panel.series.iter().enumerate().filter(|(_, series)| is_bars(series));
+    series
+        .enumerate()
+        .flat_map(|(rank, (place, series))| series.points.iter().map(move |point| (rank as f64, place, *point)))
+        .filter(|(_, _, (x, y))| x.is_finite() && y.is_finite())
+        .map(|(rank, series, (x, value))| {
+            let left = frame.px(x) + (rank - 0.5 * count) * width;
+            Bar { series, value, left: left + 0.03 * width, right: left + 0.97 * width, end: frame.py(value) }
+        })
+        .collect()
+}
+
 fn color(series: &Series, place: usize) -> RGBColor {
     PALETTE[series.color.unwrap_or(place) % PALETTE.len()]
 }
 
-/// References continue the palette from its end, so that they do not look like one of the first series.
+/// References take the palette from its end, so that they do not look like one of the first series. One without a
+/// name has the colour of the one before it: several lines of one kind need one name.
 fn reference_color(panel: &Panel, place: usize) -> RGBColor {
-    debug_assert!(place < panel.references.len());
-    PALETTE[PALETTE.len() - 1 - place % PALETTE.len()]
+    let named = panel.references[..=place].iter().filter(|reference| !reference.name.is_empty()).count();
+    PALETTE[PALETTE.len() - 1 - named.saturating_sub(1) % PALETTE.len()]
 }
 
 /// One entry of a legend.

@@ -39,7 +39,7 @@ impl Axis {
         // Marks are multiples of the step, so a value far below it is a zero with a rounding.
         let value = if value.abs() < 1e-6 * self.step { 0.0 } else { value };
         let largest = self.low.abs().max(self.high.abs());
-        if largest >= 1e6 || largest < 1e-3 {
+        if !(1e-3..1e6).contains(&largest) {
             return if value == 0.0 { "0".into() } else { trim_exponent(&format!("{value:.1e}")) };
         }
         let decimals = (-self.step.log10()).ceil().clamp(0.0, 9.0) as usize;
@@ -64,7 +64,7 @@ pub(super) fn value(value: f64) -> String {
     if value == 0.0 {
         return "0".into();
     }
-    if value.abs() >= 1e6 || value.abs() < 1e-3 {
+    if !(1e-3..1e6).contains(&value.abs()) {
         return trim_exponent(&format!("{value:.1e}"));
     }
     let decimals = (2.0 - value.abs().log10().floor()).clamp(0.0, 5.0) as usize;

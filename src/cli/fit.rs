@@ -1,0 +1,171 @@
+//! The options that fit a schedule to a run, for every command that takes a schedule.
+
+use crate::schedule::{ModelRow, Options, Schedule};
+use crate::{BandCrop, Error, Result};
+
+/// How a schedule is fitted to a run; shared by every command that takes a schedule.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Schedule")]
+pub struct Fit {
+    /// Side of the images at the end of training, in pixels [default: 224].
+    #[arg(long, value_name = "PIXELS")]
+    pub base: Option<u32>,
+    /// Every band is a multiple of this: the patch side, or the model's stride [default: 16].
+    #[arg(long, value_name = "PIXELS")]
+    pub patch: Option<u32>,
+    /// Budget in equivalent epochs: the compute of this many passes at the base size [default: 200].
+    #[arg(long, value_name = "E", conflicts_with = "image_epochs")]
+    pub epochs: Option<f64>,
+    /// Budget in passes over the data at whatever size: EfficientTrain's nominal epochs T.
+    #[arg(long, value_name = "T")]
+    pub image_epochs: Option<f64>,
+    /// Images behind one optimiser step, on each rank [default: 256].
+    #[arg(long, value_name = "N")]
+    pub batch_size: Option<usize>,
+    /// Make the batches of stages at the base size in this many parts [default: 1].
+    #[arg(long, value_name = "N")]
+    pub base_parts: Option<usize>,
+    /// How the band is cut: fourier, fourier-half-pixel or lanczos [default: the schedule's own].
+    #[arg(long)]
+    pub crop: Option<BandCrop>,
+    /// Round stages to whole epochs as EfficientTrain++'s released scripts do.
+    #[arg(long, conflicts_with = "image_epochs")]
+    pub released: bool,
+}
+
+impl Fit {
+    /// The schedule of this name or path, fitted.
+    ///
+    /// # Errors
+    /// As [`Schedule::named`]; [`Error::Config`] also if a TOML table says otherwise than an option, or if `released` is
+    /// asked of a schedule that has no released form.
+    pub fn schedule(&self, name: &str) -> Result<Schedule> {
+        let standard = Options::default();
+        let options = Options {
+            base: self.base.unwrap_or(standard.base),
+            patch: self.patch.unwrap_or(standard.patch),
+            batch_size: self.batch_size.unwrap_or(standard.batch_size),
+            base_parts: self.base_parts.unwrap_or(standard.base_parts),
+            epochs: self.epochs.unwrap_or(standard.epochs),
+            crop: self.crop,
+        };
+        if self.released {
+            return Schedule::released(self.released_row(name, &options)?, &options);
+        }
+        let mut schedule = Schedule::named(name, &options)?;
+        if name.ends_with(".toml") {
+            self.agrees_with(name, &schedule)?;
+            if let Some(epochs) = self.epochs {
+                schedule = schedule.with_epochs(epochs)?;
+            }
+        }
+        match self.image_epochs {
+            Some(epochs) => schedule.with_image_epochs(epochs),
+            None => Ok(schedule),
+        }
+    }
+
+    /// The row whose released arithmetic `name` stands for.
+    pub(super) fn released_row(&self, name: &str, options: &Options) -> Result<ModelRow> {
+        let schedule = Schedule::named(name, options)?;
+        let rows = [ModelRow::General, ModelRow::Deit, ModelRow::ConvNext];
+        rows.into_iter().find(|row| row.schedule_name() == schedule.name()).ok_or_else(|| Error::Config {
+            what: "--released".into(),
+            reason: format!(
+                "`{name}` has no released arithmetic; use {}",
+                rows.map(ModelRow::schedule_name).join(", ")
+            ),
+        })
+    }
+
+    /// A table is never overruled in silence. Its budget is the exception: that belongs to the run.
+    fn agrees_with(&self, path: &str, schedule: &Schedule) -> Result<()> {
+        let stages = schedule.stages();
+        let differs = |option: &str, found: String| {
+            Err(Error::Config { what: option.into(), reason: format!("{path} says {found}; change it there") })
+        };
+        if self.base.is_some_and(|base| base != schedule.base()) {
+            return differs("--base", schedule.base().to_string());
+        }
+        if self.patch.is_some_and(|patch| patch != schedule.patch()) {
+            return differs("--patch", schedule.patch().to_string());
+        }
+        if let Some(stage) = stages.iter().find(|s| self.batch_size.is_some_and(|size| size != s.effective_batch())) {
+            return differs("--batch-size", format!("{} in stage {}", stage.effective_batch(), stage.index));
+        }
+        if let Some(stage) = stages.iter().find(|s| self.crop.is_some_and(|crop| crop != s.crop)) {
+            return differs("--crop", format!("{} in stage {}", stage.crop, stage.index));
+        }
+        if self.base_parts.is_some() {
+            return differs("--base-parts", "batch_size and accumulate by stage".into());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Program {
+        name: String,
+        #[command(flatten)]
+        fit: Fit,
+    }
+
+    fn schedule(words: &[&str]) -> Result<Schedule> {
+        let program = Program::try_parse_from(std::iter::once(&"program").chain(words)).expect("valid arguments");
+        program.fit.schedule(&program.name)
+    }
+
+    #[test]
+    fn options_reach_the_schedule() {
+        let fitted = schedule(&[
+            "efficient_train",
+            "--base",
+            "64",
+            "--patch",
+            "8",
+            "--batch-size",
+            "32",
+            "--base-parts",
+            "2",
+            "--crop",
+            "lanczos",
+            "--image-epochs",
+            "10",
+        ])
+        .expect("valid");
+        assert_eq!((fitted.base(), fitted.patch(), fitted.stages()[4].batch_size), (64, 8, 16));
+        assert_eq!(fitted.stages()[0].crop, BandCrop::Lanczos);
+        assert!((fitted.image_epochs() - 10.0).abs() < 1e-6);
+        assert_eq!(schedule(&["constant", "--epochs", "3"]).expect("valid").epochs(), 3.0);
+    }
+
+    #[test]
+    fn released_form_exists_for_the_rows_of_efficient_train_pp_only() {
+        let fitted = schedule(&["efficient_train_pp_deit", "--released"]).expect("valid");
+        assert!((fitted.image_epochs() - 469.0).abs() < 1e-6);
+        let error = schedule(&["efficient_train", "--released"]).expect_err("no such form").to_string();
+        assert!(error.starts_with("--released: ") && error.contains("efficient_train_pp_convnext"), "{error}");
+    }
+
+    #[test]
+    fn a_table_is_not_overruled_in_silence_but_takes_the_run_s_budget() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("own.toml");
+        let text = "base = 64\npatch = 16\ncrop = 'lanczos'\nepochs = 5.0\nbatch_size = 8\nstage = [{ until = 1, band = 32, magnitude = 1 }]";
+        std::fs::write(&path, text).expect("written");
+        let name = path.to_str().expect("a plain name");
+        assert_eq!(schedule(&[name]).expect("valid").epochs(), 5.0);
+        assert_eq!(schedule(&[name, "--epochs", "9", "--base", "64"]).expect("valid").epochs(), 9.0);
+        for (option, value) in
+            [("--base", "96"), ("--patch", "8"), ("--batch-size", "16"), ("--crop", "fourier"), ("--base-parts", "1")]
+        {
+            let error = schedule(&[name, option, value]).expect_err("the table differs").to_string();
+            assert!(error.starts_with(&format!("{option}: ")) && error.contains(name), "{error}");
+        }
+    }
+}
