@@ -354,4 +354,51 @@ mod tests {
             assert!(outline.distance(inside) < 0.0 && outline.distance(outside) > 0.0, "{motif:?}");
         }
     }
+
+    #[test]
+    fn a_view_of_40_pixels_holds_no_texture() {
+        const SIDE: usize = 128;
+        // The lowest 20 repetitions along the side, less one that the window smears over the edge.
+        const LOW: i32 = 19;
+        let mut draw = Draw::at(3, 0, 0, crate::rng::Purpose::Demo);
+        for motif in Motif::ALL.into_iter().filter(|motif| motif.is_texture()) {
+            let paint = Paint::texture(&mut draw, SIDE as f32);
+            let window = |i: usize| (PI * (i as f32 + 0.5) / SIDE as f32).sin().powi(2);
+            let center = SIDE as f32 / 2.0;
+            let mut image = vec![0f32; SIDE * SIDE];
+            let mut mean = 0.0;
+            for (i, value) in image.iter_mut().enumerate() {
+                let offset = [(i % SIDE) as f32 - center, (i / SIDE) as f32 - center];
+                *value = luma(paint.at(motif, offset));
+                mean += *value / (SIDE * SIDE) as f32;
+            }
+            for (i, value) in image.iter_mut().enumerate() {
+                *value = (*value - mean) * window(i % SIDE) * window(i / SIDE);
+            }
+            let total: f32 = image.iter().map(|v| v * v).sum();
+            // A naive transform, rows first; Parseval gives the energy of the low square.
+            let wave =
+                |k: i32, i: usize| (TAU * ((k * i as i32).rem_euclid(SIDE as i32)) as f32 / SIDE as f32).sin_cos();
+            let mut low = 0.0;
+            for u in -LOW..=LOW {
+                let rows: Vec<[f32; 2]> = image
+                    .chunks(SIDE)
+                    .map(|row| {
+                        row.iter().enumerate().fold([0.0; 2], |[re, im], (i, value)| {
+                            let (sin, cos) = wave(u, i);
+                            [re + value * cos, im - value * sin]
+                        })
+                    })
+                    .collect();
+                for v in -LOW..=LOW {
+                    let [re, im] = rows.iter().enumerate().fold([0.0; 2], |[re, im], (i, row)| {
+                        let (sin, cos) = wave(v, i);
+                        [re + row[0] * cos + row[1] * sin, im + row[1] * cos - row[0] * sin]
+                    });
+                    low += (re * re + im * im) / (SIDE * SIDE) as f32;
+                }
+            }
+            assert!(low < 0.02 * total, "{motif:?}: {:.2} % of the energy is low", 100.0 * low / total);
+        }
+    }
 }

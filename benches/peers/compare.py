@@ -1,0 +1,256 @@
+"""Measures bandfeed beside torchvision: JPEG files to batches of normalised crops, images a second.
+
+Both read the same images from the page cache and make the same thing: random resized crop to a square with an antialiased
+bilinear filter, flip, float32 (64, 3, S, S) normalised, shuffled. In each round all variants take their turn at each size,
+and the next round goes through them the other way round, so that a change of the machine's mood meets all of them.
+
+usage: DIR/venv/bin/python compare.py --bandfeed BIN --folder DIR/images --tar SHARD.tar --out RECORD
+       (see README.md; without --bandfeed only torchvision is measured)
+"""
+import argparse
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+TORCHVISION = "torchvision"
+WARM_UP = 512  # images, outside the clock: worker start, first batches
+
+
+def main():
+    options = arguments()
+    if options.child:
+        print(json.dumps({"images_per_second": torchvision_rate(options, options.child)}))
+        return
+    warm_page_cache(options)
+    variants = {TORCHVISION: run_torchvision}
+    if options.bandfeed:
+        variants["bandfeed, folder"] = lambda options, size: run_bandfeed(options, options.folder, size)
+        if options.tar:
+            variants["bandfeed, tar"] = lambda options, size: run_bandfeed(options, options.tar, size)
+
+    runs = []
+    for turn in range(options.rounds):
+        for size in options.sizes:
+            for name in list(variants) if turn % 2 == 0 else reversed(variants):
+                load = os.getloadavg()[0]
+                rate = variants[name](options, size)
+                runs.append({"round": turn, "size": size, "variant": name, "images_per_second": rate, "load_before": load})
+                print(f"round {turn + 1}/{options.rounds}, {size} px, {name}: {rate:.0f} images/s", file=sys.stderr, flush=True)
+
+    record = {"environment": environment(options), "table": summary(runs, list(variants), options.sizes), "runs": runs}
+    text = markdown(record)
+    print(text)
+    if options.out:
+        Path(f"{options.out}.md").write_text(text)
+        Path(f"{options.out}.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, required=True, help="images in class folders")
+    parser.add_argument("--tar", type=Path, help="the same images in a WebDataset shard, for one more bandfeed variant")
+    parser.add_argument("--bandfeed", type=Path, help="the bandfeed program")
+    parser.add_argument("--sizes", type=sizes, default=[224, 160, 96], help="comma-separated, pixels (224,160,96)")
+    parser.add_argument("--workers", type=positive, default=2, help="worker processes or threads (2)")
+    parser.add_argument("--batch-size", type=positive, default=64)
+    parser.add_argument("--rounds", type=positive, default=5)
+    parser.add_argument("--images", type=positive, default=2048, help="images in one timed window of torchvision (2048)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of one timed window of bandfeed (5)")
+    parser.add_argument("--out", help="write OUT.md and OUT.json")
+    parser.add_argument("--child", type=int, metavar="SIZE", help=argparse.SUPPRESS)  # one run, in a process of its own
+    return parser.parse_args()
+
+
+def positive(text):
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("expected 1 or more")
+    return value
+
+
+def sizes(text):
+    return [positive(part) for part in text.split(",")]
+
+
+# ------------------------------------------------------------------------------------------------ variants
+
+
+def bandfeed_command(options, source, size):
+    """The one place that knows bandfeed's command line. Prints an object with `rows`, one for each stage."""
+    return [
+        options.bandfeed, "bench", "loader", source,
+        "--workers", options.workers, "--batch-size", options.batch_size, "--base", size,
+        "--filter", "bilinear", "--seconds", options.seconds, "--json",
+    ]  # fmt: skip
+
+
+def run_bandfeed(options, source, size):
+    """The rate at the stage whose band is `size`: there the crop is all that is done, as in torchvision."""
+    rows = json.loads(output(bandfeed_command(options, source, size)))["rows"]
+    rates = [row["images_per_second"] for row in rows if row["band"] == size]
+    if len(rates) != 1:
+        raise SystemExit(f"bandfeed gave {len(rates)} rows for band {size}: {rows}")
+    return float(rates[0])
+
+
+def run_torchvision(options, size):
+    command = [sys.executable, __file__, "--child", size, "--folder", options.folder, "--workers", options.workers]
+    command += ["--batch-size", options.batch_size, "--images", options.images]
+    return json.loads(output(command))["images_per_second"]
+
+
+def output(command):
+    command = [str(word) for word in command]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"exit status {done.returncode}: {' '.join(command)}")
+    return done.stdout
+
+
+def torchvision_rate(options, size):
+    """ImageFolder and DataLoader as torchvision's training reference uses them."""
+    import torch
+    from torch.utils.data import DataLoader
+    from torchvision import transforms
+    from torchvision.datasets import ImageFolder
+
+    transform = transforms.Compose([
+        transforms.RandomResizedCrop(size, interpolation=transforms.InterpolationMode.BILINEAR),
+        transforms.RandomHorizontalFlip(),
+        transforms.ToTensor(),
+        transforms.Normalize(MEAN, STD),
+    ])
+    data = ImageFolder(options.folder, transform=transform)
+    # One long epoch: between two, the workers would stand still. It goes on after the clock has stopped, so that all of
+    # the window is made by busy workers.
+    wanted = WARM_UP + options.images + 8 * options.workers * options.batch_size
+    data.samples = data.samples * -(-wanted // len(data.samples))
+    loader = DataLoader(
+        data,
+        batch_size=options.batch_size,
+        shuffle=True,
+        num_workers=options.workers,
+        persistent_workers=True,
+        drop_last=True,
+    )
+    seen, start = 0, None
+    for images, _ in loader:
+        if images.shape != (options.batch_size, 3, size, size) or images.dtype != torch.float32:
+            raise SystemExit(f"unexpected batch {images.dtype} {tuple(images.shape)}")
+        seen += len(images)
+        if start is None and seen >= WARM_UP:
+            start, first = time.perf_counter(), seen
+        elif start is not None and seen - first >= options.images:
+            return (seen - first) / (time.perf_counter() - start)
+    raise SystemExit("the images ended before the window did")
+
+
+def warm_page_cache(options):
+    for path in [*options.folder.rglob("*.*"), *([options.tar] if options.tar else [])]:
+        if path.is_file():
+            path.read_bytes()
+
+
+# ------------------------------------------------------------------------------------------------ report
+
+
+def summary(runs, variants, sizes):
+    """Median, least and greatest rate; and the median over rounds of the ratio to torchvision in the same round."""
+    rates = {}
+    for run in runs:
+        rates.setdefault((run["size"], run["variant"]), []).append((run["round"], run["images_per_second"]))
+    table = []
+    for size in sizes:
+        reference = dict(rates[size, TORCHVISION])
+        for variant in variants:
+            measured = rates[size, variant]
+            values = [rate for _, rate in measured]
+            table.append({
+                "size": size,
+                "variant": variant,
+                "median": statistics.median(values),
+                "min": min(values),
+                "max": max(values),
+                "ratio": statistics.median(rate / reference[turn] for turn, rate in measured),
+                "runs": len(values),
+            })
+    return table
+
+
+def environment(options):
+    files = [path for path in options.folder.rglob("*.*") if path.is_file()]
+    versions = {name: metadata.version(name) for name in ("torch", "torchvision", "pillow")}
+    if options.bandfeed:
+        versions["bandfeed"] = output([options.bandfeed, "--version"]).split()[-1]
+    return {
+        "date": datetime.date.today().isoformat(),
+        "cpu": cpu_model(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "versions": versions,
+        "commit": commit(),
+        "images": len(files),
+        "mean_bytes": round(sum(path.stat().st_size for path in files) / max(1, len(files))),
+        "command": " ".join(["compare.py", *sys.argv[1:]]),
+    }
+
+
+def cpu_model():
+    """Name, family and model: on cloud machines the name alone says little."""
+    wanted = {"model name": "", "cpu family": "", "model": ""}
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in wanted and not wanted[key.strip()]:
+                wanted[key.strip()] = value.strip()
+    except OSError:
+        return platform.processor()
+    return f"{wanted['model name']} (family {wanted['cpu family']}, model {wanted['model']})"
+
+
+def commit():
+    here = Path(__file__).resolve().parent
+
+    def git(*words):
+        return subprocess.run(["git", "-C", here, *words], capture_output=True, text=True).stdout.strip()
+
+    changed = " with changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+    return (git("rev-parse", "--short=12", "HEAD") or "unknown") + changed
+
+
+def markdown(record):
+    environment = record["environment"]
+    lines = [
+        f"# bandfeed and torchvision, {environment['date']}",
+        "",
+        f"- Machine: {environment['cpu']}, {environment['cores']} cores, {environment['memory_gib']} GiB, {environment['system']}",
+        f"- Versions: {', '.join(f'{name} {version}' for name, version in environment['versions'].items())}, "
+        f"Python {environment['python']}; commit {environment['commit']}",
+        f"- Data: {environment['images']} images of {environment['mean_bytes'] / 1000:.0f} kB on average, in the page cache",
+        f"- Command: `{environment['command']}`",
+        f"- Load average before the runs: {min(r['load_before'] for r in record['runs']):.1f} to "
+        f"{max(r['load_before'] for r in record['runs']):.1f}",
+        "",
+        "| size | loader | images/s, median | min to max | times torchvision | runs |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in record["table"]:
+        spread = f"{row['min']:.0f} to {row['max']:.0f}"
+        lines.append(
+            f"| {row['size']} | {row['variant']} | {row['median']:.0f} | {spread} | {row['ratio']:.2f} | {row['runs']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
