@@ -27,6 +27,8 @@ pub(crate) struct Folded {
     input: Mirror,
     output: Mirror,
     parts: Vec<Part>,
+    /// Part and row of the checkerboard's vector, which is one more output (see [`super::fourier`]).
+    checker: Option<(usize, usize)>,
 }
 
 /// Which samples of an axis a reflection exchanges. With the half shift, an axis is its first half, and the samples are
@@ -82,11 +84,17 @@ struct Part {
 }
 
 impl Folded {
-    /// Folds `matrix`, `(band, size)` row-major.
-    pub(crate) fn new(matrix: &[f64], band: usize, size: usize, grid: Grid) -> Self {
+    /// Folds `matrix`, `(band, size)` row-major, and the checkerboard's vector of an even band.
+    pub(crate) fn new(matrix: &[f64], checker: Option<&[f64]>, band: usize, size: usize, grid: Grid) -> Self {
         let halved = band % 2 == 0 && size % 2 == 0;
         let (input, output) = (Mirror::new(size, halved, grid), Mirror::new(band, halved, grid));
         let mut parts = Vec::new();
+        // The vector is a wave of B/2 periods, a sine on the papers' grid and a cosine on the other, so it lives in one
+        // part alone: half of the samples on, it repeats for even B/2 and changes its sign for odd.
+        let checker = checker.map(|vector| {
+            let class = if halved { band / 2 % 2 } else { 0 };
+            (vector, 2 * class + usize::from(grid == Grid::Paper))
+        });
         for class in 0..if halved { 2 } else { 1 } {
             // What row `i` of the class reads from sample `n` of the class.
             let entry = |i: usize, n: usize| {
@@ -101,7 +109,10 @@ impl Folded {
                 // +1 or -1: how a reflected output enters this part.
                 let sign = if odd == (class == 1) { 1.0 } else { -1.0 };
                 let (rows, columns) = (output.representatives(class, odd), input.representatives(class, odd));
-                let mut values = vec![0.0; rows.len().next_multiple_of(ROWS) * columns.len()];
+                let vector = checker.and_then(|(vector, part)| (part == parts.len()).then_some(vector));
+                let outputs = rows.len() + usize::from(vector.is_some());
+                let mut values = vec![0.0; outputs.next_multiple_of(ROWS) * columns.len()];
+                let place = |r: usize, c: usize| (r / ROWS * columns.len() + c) * ROWS + r % ROWS;
                 for (r, i) in rows.iter().enumerate() {
                     let reflected = output.pairs.get(r).map(|(_, p)| *p);
                     for (c, n) in columns.iter().enumerate() {
@@ -109,13 +120,19 @@ impl Folded {
                             Some(p) => (entry(*i, *n) + sign * entry(p, *n)) / 2.0,
                             None => entry(*i, *n),
                         };
-                        values[(r / ROWS * columns.len() + c) * ROWS + r % ROWS] = value as f32;
+                        values[place(r, c)] = value as f32;
                     }
                 }
-                parts.push(Part { inputs: columns.len(), outputs: rows.len(), values });
+                if let Some(vector) = vector {
+                    for (c, n) in columns.iter().enumerate() {
+                        values[place(rows.len(), c)] = vector[*n] as f32;
+                    }
+                }
+                parts.push(Part { inputs: columns.len(), outputs, values });
             }
         }
-        Self { halved, input, output, parts }
+        let checker = checker.map(|(_, part)| (part, parts[part].outputs - 1));
+        Self { halved, input, output, parts, checker }
     }
 
     fn size(&self) -> usize {
@@ -126,23 +143,42 @@ impl Folded {
         self.output.len * if self.halved { 2 } else { 1 }
     }
 
-    /// `dst = R panel`: `(N, PANEL)` to `B` rows of `PANEL` values, `dst_stride` apart. `scratch` is memory of any length.
-    pub(crate) fn run(&self, level: Level, panel: &[f32], scratch: &mut Vec<f32>, dst: &mut [f32], dst_stride: usize) {
-        let padded = self.parts.iter().map(|p| p.outputs.next_multiple_of(ROWS)).sum::<usize>();
-        let len = (self.size() + padded) * PANEL;
+    /// `dst = R src`: N rows of [`PANEL`] values, `src_stride` apart, to B rows, `dst_stride` apart. `scratch` is memory of
+    /// any length. With `checker`, the product of the checkerboard's vector with `src` is written there, [`PANEL`] values;
+    /// zeros for an odd band.
+    pub(crate) fn run(
+        &self,
+        level: Level,
+        (src, src_stride): (&[f32], usize),
+        scratch: &mut Vec<f32>,
+        (dst, dst_stride): (&mut [f32], usize),
+        checker: Option<&mut [f32]>,
+    ) {
+        let padded = |part: &Part| part.outputs.next_multiple_of(ROWS) * PANEL;
+        let len = self.size() * PANEL + self.parts.iter().map(padded).sum::<usize>();
         if scratch.len() < len {
             scratch.resize(len, 0.0);
         }
-        assert!(panel.len() >= self.size() * PANEL, "the panel has a row for each sample");
+        assert!(src_stride >= PANEL && src.len() >= (self.size() - 1) * src_stride + PANEL);
         assert!(dst_stride >= PANEL && dst.len() >= (self.band() - 1) * dst_stride + PANEL);
         let (folded, results) = scratch.split_at_mut(self.size() * PANEL);
-        level.run(Run { operator: self, panel, folded, results, dst, dst_stride });
+        level.run(Run { operator: self, src, src_stride, folded, results, dst, dst_stride });
+        if let Some(to) = checker {
+            match self.checker {
+                Some((part, row)) => {
+                    let at = self.parts[..part].iter().map(padded).sum::<usize>() + row * PANEL;
+                    to.copy_from_slice(&results[at..at + PANEL]);
+                }
+                None => to.fill(0.0),
+            }
+        }
     }
 }
 
 struct Run<'a> {
     operator: &'a Folded,
-    panel: &'a [f32],
+    src: &'a [f32],
+    src_stride: usize,
     /// `(N, PANEL)`: the parts' inputs, one after the other.
     folded: &'a mut [f32],
     /// The parts' outputs, one after the other, each padded to a multiple of [`ROWS`].
@@ -159,8 +195,8 @@ impl Run<'_> {
     #[inline(always)]
     unsafe fn fold<V: Vector>(&mut self) {
         let Folded { halved, input, parts, .. } = self.operator;
-        let src = self.panel.as_ptr();
-        let half = input.len * PANEL;
+        let (src, stride) = (self.src.as_ptr(), self.src_stride);
+        let half = input.len * stride;
         let even = self.folded.as_mut_ptr();
         // SAFETY: sample numbers are below N, and the parts' inputs together are N rows.
         unsafe {
@@ -168,14 +204,14 @@ impl Run<'_> {
             if !halved {
                 for (p, (a, b)) in input.pairs.iter().enumerate() {
                     for lane in (0..PANEL).step_by(V::LANES) {
-                        let (a, b) = (V::load(src.add(a * PANEL + lane)), V::load(src.add(b * PANEL + lane)));
+                        let (a, b) = (V::load(src.add(a * stride + lane)), V::load(src.add(b * stride + lane)));
                         a.add(b).store(even.add(p * PANEL + lane));
                         a.sub(b).store(odd.add(p * PANEL + lane));
                     }
                 }
                 for (f, fixed) in input.fixed.iter().enumerate() {
                     for lane in (0..PANEL).step_by(V::LANES) {
-                        V::load(src.add(fixed.at * PANEL + lane))
+                        V::load(src.add(fixed.at * stride + lane))
                             .store(even.add((input.pairs.len() + f) * PANEL + lane));
                     }
                 }
@@ -185,7 +221,7 @@ impl Run<'_> {
             let odd2 = even2.add(parts[2].inputs * PANEL);
             for (p, (a, b)) in input.pairs.iter().enumerate() {
                 for lane in (0..PANEL).step_by(V::LANES) {
-                    let (at_a, at_b) = (src.add(a * PANEL + lane), src.add(b * PANEL + lane));
+                    let (at_a, at_b) = (src.add(a * stride + lane), src.add(b * stride + lane));
                     let (a, a2) = (V::load(at_a), V::load(at_a.add(half)));
                     let (b, b2) = (V::load(at_b), V::load(at_b.add(half)));
                     let (sum_a, sum_b, difference_a, difference_b) = (a.add(a2), b.add(b2), a.sub(a2), b.sub(b2));
@@ -207,7 +243,7 @@ impl Run<'_> {
                     even2.add((next_even2 - 1) * PANEL)
                 };
                 for lane in (0..PANEL).step_by(V::LANES) {
-                    let at = src.add(fixed.at * PANEL + lane);
+                    let at = src.add(fixed.at * stride + lane);
                     let (a, a2) = (V::load(at), V::load(at.add(half)));
                     a.add(a2).store(even.add((input.pairs.len() + f) * PANEL + lane));
                     a.sub(a2).store(to2.add(lane));
@@ -344,7 +380,7 @@ impl Kernel for Run<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::band::matrix;
+    use crate::band::{fourier, matrix};
 
     #[test]
     fn the_folded_operator_equals_its_matrix_for_every_parity_grid_and_level() {
@@ -355,12 +391,14 @@ mod tests {
             for grid in [Grid::Paper, Grid::HalfPixel] {
                 let dense = matrix(band, size, grid).unwrap();
                 let (b, n) = (band as usize, size as usize);
-                let folded = Folded::new(&dense, b, n, grid);
+                let checker: Option<Vec<f64>> = (b % 2 == 0).then(|| fourier::checker(band, size, grid).unwrap());
+                let folded = Folded::new(&dense, checker.as_deref(), b, n, grid);
                 let panel: Vec<f32> = (0..n * PANEL).map(|_| draw.uniform(-1.0, 1.0) as f32).collect();
                 for level in Level::available() {
                     let stride = PANEL + 3;
                     let mut dst = vec![f32::NAN; b * stride];
-                    folded.run(level, &panel, &mut Vec::new(), &mut dst, stride);
+                    let mut product = [f32::NAN; PANEL];
+                    folded.run(level, (&panel, PANEL), &mut Vec::new(), (&mut dst, stride), Some(&mut product));
                     for i in 0..b {
                         for lane in 0..PANEL {
                             let expected: f64 =
@@ -373,6 +411,15 @@ mod tests {
                         }
                         assert!(dst[i * stride + PANEL..(i + 1) * stride].iter().all(|v| v.is_nan()), "gap written");
                     }
+                    for (lane, got) in product.into_iter().enumerate() {
+                        let expected: f64 = checker.as_ref().map_or(0.0, |s| {
+                            s.iter().zip(panel[lane..].iter().step_by(PANEL)).map(|(s, v)| s * f64::from(*v)).sum()
+                        });
+                        assert!(
+                            (f64::from(got) - expected).abs() <= 1e-4,
+                            "{level:?} {grid:?} {size}->{band} checkerboard {lane}: {got}, not {expected}"
+                        );
+                    }
                 }
             }
         }
@@ -380,7 +427,7 @@ mod tests {
 
     #[test]
     fn even_sizes_need_a_quarter_of_the_multiplications() {
-        let folded = Folded::new(&matrix(96, 224, Grid::Paper).unwrap(), 96, 224, Grid::Paper);
+        let folded = Folded::new(&matrix(96, 224, Grid::Paper).unwrap(), None, 96, 224, Grid::Paper);
         let products: usize = folded.parts.iter().map(|p| p.inputs * p.outputs).sum();
         // 25 x 57 + 23 x 55 + 2 (24 x 56): a quarter, and two for the samples that the reflection leaves in place.
         assert_eq!(products, 96 * 224 / 4 + 2);

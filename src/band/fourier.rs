@@ -53,7 +53,7 @@ fn entry(b: i64, n: i64, i: i64, s: i64, grid: Grid) -> f64 {
 /// The unpaired frequency `-B/2` leaves the imaginary row operator `(-1)^i s[n] / N` up to sign, with
 /// `s[n] = sin(pi B n / N)` on the papers' grid and `cos(pi B (n + 1/2) / N)` on the resizers'. Its product over both
 /// axes is real: `(-1)^(i+j) (s_H^T X s_W) / (H W)`, to be subtracted.
-fn checker(band: u32, size: u32, grid: Grid) -> Option<Vec<f64>> {
+pub(crate) fn checker(band: u32, size: u32, grid: Grid) -> Option<Vec<f64>> {
     let (b, n) = (i64::from(band), i64::from(size));
     let phase = |p: i64| PI * p.rem_euclid(4 * n) as f64 / (2 * n) as f64;
     (band % 2 == 0).then(|| match grid {
@@ -82,8 +82,10 @@ pub(crate) struct Operator {
 impl Operator {
     pub(crate) fn new(band: u32, size: u32, grid: Grid) -> Result<Self> {
         let matrix = matrix(band, size, grid)?;
-        let folded = Folded::new(&matrix, band as usize, size as usize, grid);
-        Ok(Self { band: band as usize, size: size as usize, checker: checker(band, size, grid), matrix, folded })
+        let checker = checker(band, size, grid);
+        let (b, n) = (band as usize, size as usize);
+        let folded = Folded::new(&matrix, checker.as_deref(), b, n, grid);
+        Ok(Self { band: b, size: n, checker, matrix, folded })
     }
 }
 
@@ -108,6 +110,7 @@ pub(crate) struct Memory {
     panel: Vec<f32>,
     middle: Vec<f32>,
     fold: Vec<f32>,
+    product: Vec<f32>,
 }
 
 impl Fourier {
@@ -306,41 +309,44 @@ pub(crate) fn crop(
 ) {
     let (size, band) = (rows.size * columns.size, rows.band * columns.band);
     for (plane, out) in planes.chunks_exact(size).zip(out.chunks_exact_mut(band)) {
-        separable(level, rows, columns, plane, out, memory);
-        if let Some(sigma) = sigma(rows, columns, plane, |v| f64::from(*v)) {
-            subtract_checkerboard(out, columns.band, sigma as f32);
-        }
+        crop_plane(level, rows, columns, plane, out, memory);
     }
 }
 
-/// `R_h X R_w^T` of one plane, panel by panel.
-fn separable(level: Level, rows: &Operator, columns: &Operator, plane: &[f32], out: &mut [f32], memory: &mut Memory) {
-    let Memory { panel, middle, fold } = memory;
+/// One plane, in panels of columns and then of rows.
+fn crop_plane(level: Level, rows: &Operator, columns: &Operator, plane: &[f32], out: &mut [f32], memory: &mut Memory) {
+    let Memory { panel, middle, fold, product } = memory;
     let (h, w, bh, bw) = (rows.size, columns.size, rows.band, columns.band);
     let stride = bh.next_multiple_of(PANEL);
     let cut = bh.max(bw) * PANEL;
-    panel.resize(panel.len().max(h.max(w) * PANEL), 0.0);
+    let products = w.next_multiple_of(PANEL);
+    panel.resize(panel.len().max(h * PANEL), 0.0);
     middle.resize(middle.len().max(cut + w * stride), 0.0);
+    product.resize(product.len().max(products), 0.0);
     // `transposed` is (w, bh): its rows are columns of the plane.
     let (cut, transposed) = middle.split_at_mut(cut);
+    let transpose = |src: &[f32], rows, columns, dst: &mut [f32], dst_stride| {
+        Transpose { src, src_stride: PANEL, rows, columns, dst, dst_stride, post: Post::NONE }.run(level);
+    };
     for x in (0..w).step_by(PANEL) {
         let live = PANEL.min(w - x);
-        for (row, from) in panel.chunks_exact_mut(PANEL).zip(plane.chunks_exact(w)) {
-            row[..live].copy_from_slice(&from[x..x + live]);
-        }
-        rows.folded.run(level, panel, fold, cut, PANEL);
-        let (src, dst) = (&*cut, &mut transposed[x * stride..]);
-        Transpose { src, src_stride: PANEL, rows: bh, columns: live, dst, dst_stride: stride, post: Post::NONE }
-            .run(level);
+        let src = if live == PANEL {
+            (&plane[x..], w)
+        } else {
+            for (row, from) in panel.chunks_exact_mut(PANEL).zip(plane.chunks_exact(w)) {
+                row[..live].copy_from_slice(&from[x..x + live]);
+            }
+            (&panel[..], PANEL)
+        };
+        rows.folded.run(level, src, fold, (&mut *cut, PANEL), Some(&mut product[x..x + PANEL]));
+        transpose(cut, bh, live, &mut transposed[x * stride..], stride);
     }
     for y in (0..bh).step_by(PANEL) {
-        let live = PANEL.min(bh - y);
-        for (row, from) in panel.chunks_exact_mut(PANEL).zip(transposed.chunks_exact(stride)).take(w) {
-            row[..live].copy_from_slice(&from[y..y + live]);
-        }
-        columns.folded.run(level, panel, fold, cut, PANEL);
-        let dst = &mut out[y * bw..];
-        Transpose { src: cut, src_stride: PANEL, rows: bw, columns: live, dst, dst_stride: bw, post: Post::NONE }
-            .run(level);
+        columns.folded.run(level, (&transposed[y..], stride), fold, (&mut *cut, PANEL), None);
+        transpose(cut, bw, PANEL.min(bh - y), &mut out[y * bw..], bw);
+    }
+    if let (Some(_), Some(s)) = (&rows.checker, &columns.checker) {
+        let sigma: f64 = s.iter().zip(&*product).map(|(s, v)| s * f64::from(*v)).sum();
+        subtract_checkerboard(out, bw, (sigma / (h * w) as f64) as f32);
     }
 }

@@ -1,11 +1,11 @@
 //! One sample's plan, from pixels to normalised planes.
 
+use super::View;
 use super::normalize::{affine, normalize};
 use super::resize::{Resizer, fit_area};
 use super::separable::{Columns, PANEL, Rows, Transpose};
 use super::simd::{Level, Post};
 use super::weights::{Axis, Bands, Packed};
-use super::View;
 use crate::band::fourier::{self, Memory, Operator, subtract_checkerboard};
 use crate::error::{Error, Result};
 use crate::plan::{BandPlan, SamplePlan};
@@ -316,10 +316,8 @@ impl Renderer {
             let runs = 0..vertical.runs.len();
             Rows { src, weights: vertical, runs, first_column, columns: live, dst: tile, dst_stride: PANEL }
                 .run(*level);
-            row_operator.folded.run(*level, tile, &mut buffers.fold, &mut rows[x..], stride);
-            if let Some(s) = &row_operator.checker {
-                weighted_sum(tile, s, &mut checker[x..x + PANEL]);
-            }
+            let product = Some(&mut checker[x..x + PANEL]);
+            row_operator.folded.run(*level, (tile, PANEL), &mut buffers.fold, (&mut rows[x..], stride), product);
         }
         for first in (0..side).step_by(PANEL) {
             let live = PANEL.min(side - first);
@@ -328,7 +326,7 @@ impl Renderer {
             for (c, (plane, out)) in
                 columns.chunks_exact(base_width * PANEL).zip(job.out.chunks_exact_mut(side * side)).enumerate()
             {
-                column_operator.folded.run(*level, plane, &mut buffers.fold, tile, PANEL);
+                column_operator.folded.run(*level, (plane, PANEL), &mut buffers.fold, (&mut *tile, PANEL), None);
                 let (dst, post) = (&mut out[first * side..], job.post[c]);
                 Transpose { src: tile, src_stride: PANEL, rows: side, columns: live, dst, dst_stride: side, post }
                     .run(*level);
@@ -352,18 +350,6 @@ fn to_panel(level: Level, rows: &[f32], stride: usize, live: usize, panel: &mut 
     let post = Post::NONE;
     Transpose { src: rows, src_stride: stride, rows: live, columns: stride, dst: panel, dst_stride: PANEL, post }
         .run(level);
-}
-
-/// `sum[lane] = sum_n s[n] tile[n][lane]`.
-fn weighted_sum(tile: &[f32], s: &[f64], sum: &mut [f32]) {
-    let mut sums = [0.0; PANEL];
-    for (row, s) in tile.as_chunks::<PANEL>().0.iter().zip(s) {
-        let s = *s as f32;
-        for (sum, v) in sums.iter_mut().zip(row) {
-            *sum += s * v;
-        }
-    }
-    sum.copy_from_slice(&sums);
 }
 
 /// `sum_j s[j] x[j]` by channel, where `x` is `checker` after the pass over columns.
