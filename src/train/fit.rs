@@ -44,7 +44,7 @@ impl Checkpoints {
 /// What a run may do besides learning.
 pub struct Run<'a> {
     /// Asked for a pass at the end of each epoch, at the current band, and for one at the base size in the end.
-    pub validation: Option<&'a mut Validation<'a>>,
+    pub validation: Option<&'a mut dyn Validation>,
     /// Whether and where to save.
     pub checkpoints: Option<Checkpoints>,
     /// Set it from anywhere, for example a Ctrl-C handler: the run saves after the step at hand and returns.
@@ -219,7 +219,7 @@ impl Fit<'_, '_> {
 
     fn evaluate(&mut self, stage: &Stage) -> Result<Option<EvalReport>> {
         let Some(validation) = self.run.validation.as_mut() else { return Ok(None) };
-        let report = evaluate(self.trainer, validation(stage)?)?;
+        let report = evaluate(self.trainer, validation.pass(stage)?)?;
         self.run.watch.evaluated(&report);
         Ok(Some(report))
     }

@@ -55,5 +55,17 @@ pub trait Feed {
 /// One pass over a validation set.
 pub type Pass<'a> = Box<dyn Iterator<Item = Result<Batch>> + 'a>;
 
-/// Starts a pass over the validation set at a stage's band, without augmentation.
-pub type Validation<'a> = dyn FnMut(&Stage) -> Result<Pass<'a>> + 'a;
+/// Images to measure a model by. A closure from stage to pass will do.
+pub trait Validation {
+    /// Starts a pass over the whole set at the stage's band, without augmentation.
+    ///
+    /// # Errors
+    /// Whatever keeps it from starting.
+    fn pass(&mut self, stage: &Stage) -> Result<Pass<'_>>;
+}
+
+impl<F: FnMut(&Stage) -> Result<Pass<'static>>> Validation for F {
+    fn pass(&mut self, stage: &Stage) -> Result<Pass<'_>> {
+        self(stage)
+    }
+}
