@@ -1,5 +1,6 @@
 //! What the loader hands over: images, labels, and the stage that made them.
 
+use crate::error::{Error, Result};
 use crate::schedule::Stage;
 use std::sync::{Arc, Mutex};
 
@@ -24,6 +25,20 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// A batch made by other means than a loader: one label for each image, in order, at the start of a run. Set
+    /// `epoch`, `step`, `progress` and `indices` (0, 1, …) afterwards where they matter.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there is not one label for each image.
+    pub fn new(images: Images, labels: Vec<u32>, stage: Stage) -> Result<Self> {
+        let n = images.shape[0];
+        if labels.len() != n {
+            return Err(Error::config("labels", format!("{} labels for {n} images", labels.len())));
+        }
+        let indices = (0..n as u32).collect();
+        Ok(Self { images, labels, stage, epoch: 0, step: 0, progress: 0.0, indices })
+    }
+
     /// Number of images: N.
     pub fn len(&self) -> usize {
         self.labels.len()
@@ -47,6 +62,17 @@ impl Images {
     pub(crate) fn new(data: Vec<f32>, shape: [usize; 4], pool: Arc<Pool>) -> Self {
         debug_assert_eq!(data.len(), shape.iter().product::<usize>());
         Self { data, shape, pool: Some(pool) }
+    }
+
+    /// Values of the caller's own, whose memory goes back to nobody.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if `data` does not hold as many values as `shape` says.
+    pub fn from_vec(data: Vec<f32>, shape: [usize; 4]) -> Result<Self> {
+        if data.len() != shape.iter().product::<usize>() {
+            return Err(Error::config("images", format!("{} values for a shape of {shape:?}", data.len())));
+        }
+        Ok(Self { data, shape, pool: None })
     }
 
     /// `[N, 3, B, B]`.

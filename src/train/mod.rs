@@ -1,1 +1,71 @@
-//! (under way)
+//! The bundled trainer: a vision transformer that follows the schedule's stages, on burn.
+//!
+//! ```text
+//! Feed ─► Batch ─► gradient (chunks, in parallel) ─► AdamW ─► Vit
+//!           │                                          ▲
+//!           └─ stage.band changed: interpolate position embedding and its moments
+//! ```
+//!
+//! [`Trainer`] holds what a step changes; [`fit()`] is the loop; [`Watch`] sees what happens; a checkpoint
+//! ([`Trainer::save`]) is one safetensors file from which a run goes on with the same losses, bit for bit.
+//! Batches come from a [`Feed`], so the trainer knows no loader.
+
+mod block;
+mod checkpoint;
+mod config;
+mod evaluate;
+mod fit;
+mod gradient;
+mod loss;
+mod optimizer;
+pub mod position;
+mod report;
+mod safetensors;
+mod trainer;
+mod vit;
+
+use crate::batch::Batch;
+use crate::error::Result;
+use crate::schedule::Stage;
+use serde::{Serialize, de::DeserializeOwned};
+
+pub use block::{Block, Branch, DropPath};
+pub use burn::tensor::Device;
+pub use config::{AdamWConfig, LearningRate, TrainConfig, VitConfig};
+pub use evaluate::evaluate;
+pub use fit::{Checkpoints, Run, fit};
+pub use gradient::Gradients;
+pub use optimizer::AdamW;
+pub use report::{EvalReport, History, StageTotal, StepReport, Summary, Watch};
+pub use trainer::Trainer;
+pub use vit::Vit;
+
+/// Where training batches come from: a loader, or anything that can say where it is.
+pub trait Feed {
+    /// Where to go on: what [`Feed::state`] gives and the feed's own way of resuming takes.
+    type State: Serialize + DeserializeOwned + Clone;
+
+    /// The next batch, or `None` at the end of the run.
+    fn next_batch(&mut self) -> Option<Result<Batch>>;
+
+    /// The state from which the batches after the last one handed out come again.
+    fn state(&self) -> Self::State;
+}
+
+/// One pass over a validation set.
+pub type Pass<'a> = Box<dyn Iterator<Item = Result<Batch>> + 'a>;
+
+/// Images to measure a model by. A closure from stage to pass will do.
+pub trait Validation {
+    /// Starts a pass over the whole set at the stage's band, without augmentation.
+    ///
+    /// # Errors
+    /// Whatever keeps it from starting.
+    fn pass(&mut self, stage: &Stage) -> Result<Pass<'_>>;
+}
+
+impl<F: FnMut(&Stage) -> Result<Pass<'static>>> Validation for F {
+    fn pass(&mut self, stage: &Stage) -> Result<Pass<'_>> {
+        self(stage)
+    }
+}

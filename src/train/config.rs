@@ -1,0 +1,270 @@
+//! What a training run is made of: model, optimiser, learning rate, loss. A checkpoint fits a run only if these agree.
+
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// Shape of a vision transformer in DeiT's form: square patches, a class token, learned positions, pre-norm blocks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VitConfig {
+    /// Width of a token: D. A multiple of `heads`.
+    pub dim: usize,
+    /// Number of blocks.
+    pub depth: usize,
+    /// Attention heads of a block.
+    pub heads: usize,
+    /// Side of a patch in pixels. Every band of the schedule must be a multiple of it.
+    pub patch: usize,
+    /// Width of a block's hidden layer relative to `dim`.
+    pub mlp_ratio: f64,
+    /// Number of classes.
+    pub classes: usize,
+    /// Chance that the last block's branches are dropped for a sample, `0..1`; it grows linearly with depth from 0 at
+    /// the first block (stochastic depth, as in DeiT).
+    pub drop_path: f64,
+}
+
+impl VitConfig {
+    /// DeiT-Ti: width 192, 12 blocks, 3 heads, patch 16.
+    pub fn tiny(classes: usize) -> Self {
+        Self { dim: 192, depth: 12, heads: 3, patch: 16, mlp_ratio: 4.0, classes, drop_path: 0.1 }
+    }
+
+    /// DeiT-S: width 384, 12 blocks, 6 heads, patch 16.
+    pub fn small(classes: usize) -> Self {
+        Self { dim: 384, heads: 6, ..Self::tiny(classes) }
+    }
+
+    /// DeiT-B: width 768, 12 blocks, 12 heads, patch 16.
+    pub fn base(classes: usize) -> Self {
+        Self { dim: 768, heads: 12, ..Self::tiny(classes) }
+    }
+
+    /// Width of a block's hidden layer.
+    pub fn hidden(&self) -> usize {
+        (self.dim as f64 * self.mlp_ratio) as usize
+    }
+
+    /// Patches along one side of an image of `band` pixels.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if `band` is no multiple of the patch.
+    pub fn grid(&self, band: u32) -> Result<usize> {
+        let band = band as usize;
+        if band == 0 || self.patch == 0 || !band.is_multiple_of(self.patch) {
+            return Err(Error::config(
+                "model.patch",
+                format!(
+                    "images of {band} pixels cannot be cut into patches of {}; use a patch that divides every band",
+                    self.patch
+                ),
+            ));
+        }
+        Ok(band / self.patch)
+    }
+
+    /// Refuses shapes that no model could have.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the field, what it holds and what is allowed.
+    pub fn check(&self) -> Result<()> {
+        let fields = [
+            ("dim", self.dim),
+            ("depth", self.depth),
+            ("heads", self.heads),
+            ("patch", self.patch),
+            ("classes", self.classes),
+            ("mlp_ratio", if self.mlp_ratio.is_finite() { self.hidden() } else { 0 }),
+        ];
+        if let Some((name, _)) = fields.iter().find(|(_, value)| *value == 0) {
+            return Err(Error::config(format!("model.{name}"), "0: expected at least 1"));
+        }
+        if !self.dim.is_multiple_of(self.heads) {
+            return Err(Error::config("model.dim", format!("{} is no multiple of {} heads", self.dim, self.heads)));
+        }
+        if !(0.0..1.0).contains(&self.drop_path) {
+            return Err(Error::config("model.drop_path", format!("{}: expected a chance in 0..1", self.drop_path)));
+        }
+        Ok(())
+    }
+}
+
+/// AdamW's constants; the defaults are the papers' (`efficienttrain.md` §3.3).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdamWConfig {
+    /// Decay of the mean of gradients, `0..1`.
+    pub beta1: f64,
+    /// Decay of the mean of squared gradients, `0..1`.
+    pub beta2: f64,
+    /// Added to the root of the mean square, above 0.
+    pub epsilon: f64,
+    /// Share of a weight matrix that a step takes away at learning rate 1. Vectors, position embedding and class token
+    /// do not decay.
+    pub weight_decay: f64,
+    /// Gradients are scaled down to this global norm; `None` leaves them alone.
+    pub clip: Option<f64>,
+}
+
+impl Default for AdamWConfig {
+    fn default() -> Self {
+        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.05, clip: Some(5.0) }
+    }
+}
+
+/// Linear warm-up and cosine over the share of compute consumed (`efficienttrain.md` §3.2, continuous in compute).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LearningRate {
+    /// Rate at the end of the warm-up.
+    pub peak: f64,
+    /// Rate at the end of the run.
+    pub min: f64,
+    /// Share of the run's compute spent rising from 0 to `peak`, `0..1`.
+    pub warmup: f64,
+}
+
+impl Default for LearningRate {
+    fn default() -> Self {
+        Self { peak: 1e-3, min: 1e-6, warmup: 0.05 }
+    }
+}
+
+impl LearningRate {
+    /// The rate after this share of the run's compute, `0..=1`.
+    pub fn at(&self, progress: f64) -> f64 {
+        if progress < self.warmup {
+            return self.peak * progress / self.warmup;
+        }
+        let along = ((progress - self.warmup) / (1.0 - self.warmup)).min(1.0);
+        self.min + 0.5 * (self.peak - self.min) * (1.0 + (std::f64::consts::PI * along).cos())
+    }
+}
+
+/// Everything that decides the numbers of a run, apart from the batches. The thread count is not among it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// The model.
+    pub model: VitConfig,
+    /// The optimiser.
+    #[serde(default)]
+    pub optimizer: AdamWConfig,
+    /// The learning rate over the run.
+    #[serde(default)]
+    pub learning_rate: LearningRate,
+    /// Share of the target spread evenly over all classes, `0..1`.
+    #[serde(default = "label_smoothing")]
+    pub label_smoothing: f64,
+    /// Seed of the first weights and of stochastic depth.
+    #[serde(default)]
+    pub seed: u64,
+    /// Images whose gradient one CPU thread computes at a time; a batch is cut into such chunks. Sums are made in the
+    /// order of the chunks, so that this number, and not the number of threads, decides how they round.
+    #[serde(default = "chunk")]
+    pub chunk: usize,
+    /// Name of the data, schedule and recipe in any form that tells two apart: a checkpoint of other data is refused.
+    #[serde(default)]
+    pub data: String,
+}
+
+fn label_smoothing() -> f64 {
+    0.1
+}
+
+fn chunk() -> usize {
+    16
+}
+
+impl TrainConfig {
+    /// The papers' settings around `model`.
+    pub fn new(model: VitConfig) -> Self {
+        Self {
+            model,
+            optimizer: AdamWConfig::default(),
+            learning_rate: LearningRate::default(),
+            label_smoothing: label_smoothing(),
+            seed: 0,
+            chunk: chunk(),
+            data: String::new(),
+        }
+    }
+
+    /// Refuses settings that no run could work with.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the field, what it holds and what is allowed.
+    pub fn check(&self) -> Result<()> {
+        self.model.check()?;
+        let (opt, lr) = (&self.optimizer, &self.learning_rate);
+        let share = |v: f64| (0.0..1.0).contains(&v);
+        let positive = |v: f64| v.is_finite() && v > 0.0;
+        let not_negative = |v: f64| v.is_finite() && v >= 0.0;
+        let fields = [
+            ("optimizer.beta1", opt.beta1, share(opt.beta1), "0..1"),
+            ("optimizer.beta2", opt.beta2, share(opt.beta2), "0..1"),
+            ("optimizer.epsilon", opt.epsilon, positive(opt.epsilon), "a number above 0"),
+            ("optimizer.weight_decay", opt.weight_decay, not_negative(opt.weight_decay), "0 or more"),
+            ("optimizer.clip", opt.clip.unwrap_or(1.0), opt.clip.is_none_or(positive), "a number above 0, or none"),
+            ("learning_rate.peak", lr.peak, positive(lr.peak), "a number above 0"),
+            ("learning_rate.min", lr.min, not_negative(lr.min) && lr.min <= lr.peak, "0..=peak"),
+            ("learning_rate.warmup", lr.warmup, share(lr.warmup), "0..1"),
+            ("label_smoothing", self.label_smoothing, share(self.label_smoothing), "0..1"),
+            ("chunk", self.chunk as f64, self.chunk > 0, "at least 1"),
+        ];
+        match fields.iter().find(|(_, _, fits, _)| !fits) {
+            Some((name, value, _, allowed)) => Err(Error::config(*name, format!("{value}: expected {allowed}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_are_the_papers_models() {
+        for (model, parameters) in [(VitConfig::tiny(1000), 5.7), (VitConfig::small(1000), 22.1)] {
+            let d = model.dim as f64;
+            let block = 12.0 * d * d + 13.0 * d;
+            let total = model.depth as f64 * block + 768.0 * d + 198.0 * d + 3.0 * d + 1000.0 * (d + 1.0);
+            assert!((total / 1e6 - parameters).abs() < 0.05, "{total}");
+        }
+        assert_eq!(VitConfig::base(10).heads, 12);
+    }
+
+    #[test]
+    fn a_band_that_patches_do_not_fill_is_refused() {
+        assert_eq!(VitConfig::tiny(10).grid(96).unwrap(), 6);
+        let error = VitConfig::tiny(10).grid(100).unwrap_err().to_string();
+        assert!(error.contains("100 pixels") && error.contains("16"), "{error}");
+    }
+
+    #[test]
+    fn each_impossible_setting_is_named() {
+        let good = TrainConfig::new(VitConfig::tiny(10));
+        good.check().unwrap();
+        let named = |change: &dyn Fn(&mut TrainConfig)| {
+            let mut bad = good.clone();
+            change(&mut bad);
+            bad.check().unwrap_err().to_string()
+        };
+        assert!(named(&|c| c.model.heads = 5).starts_with("model.dim: 192"));
+        assert!(named(&|c| c.model.depth = 0).starts_with("model.depth"));
+        assert!(named(&|c| c.model.drop_path = 1.0).starts_with("model.drop_path"));
+        assert!(named(&|c| c.optimizer.clip = Some(0.0)).starts_with("optimizer.clip"));
+        assert!(named(&|c| c.learning_rate.peak = f64::NAN).starts_with("learning_rate.peak"));
+        assert!(named(&|c| c.chunk = 0).starts_with("chunk"));
+    }
+
+    #[test]
+    fn the_rate_rises_to_its_peak_and_falls_to_its_minimum_without_a_jump() {
+        let rate = LearningRate { peak: 4e-3, min: 1e-6, warmup: 0.2 };
+        assert_eq!(rate.at(0.0), 0.0);
+        assert!((rate.at(0.1) - 2e-3).abs() < 1e-12);
+        assert!((rate.at(0.2) - 4e-3).abs() < 1e-12);
+        assert!((rate.at(0.6) - (1e-6 + 0.5 * (4e-3 - 1e-6))).abs() < 1e-12);
+        assert!((rate.at(1.0) - 1e-6).abs() < 1e-12);
+    }
+}

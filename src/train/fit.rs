@@ -1,0 +1,251 @@
+//! The training loop.
+
+use super::evaluate::evaluate;
+use super::gradient::Gradients;
+use super::report::{EvalReport, StepReport, Summary, Watch};
+use super::trainer::Trainer;
+use super::{Feed, Validation};
+use crate::batch::Batch;
+use crate::error::Result;
+use crate::schedule::Stage;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Where and when checkpoints are written: besides the rules here, at the end of each epoch, when the run is asked to
+/// stop, and at its end. `last.safetensors` is the newest, `best.safetensors` that of the best evaluation.
+#[derive(Debug, Clone)]
+pub struct Checkpoints {
+    /// The folder, made if it is not there.
+    pub folder: PathBuf,
+    /// Steps between two checkpoints.
+    pub every_steps: Option<u64>,
+    /// Time between two checkpoints.
+    pub every: Option<Duration>,
+}
+
+impl Checkpoints {
+    /// Checkpoints in `folder` at least every ten minutes.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into(), every_steps: None, every: Some(Duration::from_secs(600)) }
+    }
+
+    /// The newest checkpoint.
+    pub fn last(&self) -> PathBuf {
+        self.folder.join("last.safetensors")
+    }
+
+    /// The checkpoint of the best evaluation.
+    pub fn best(&self) -> PathBuf {
+        self.folder.join("best.safetensors")
+    }
+}
+
+/// What a run may do besides learning.
+pub struct Run<'a> {
+    /// Asked for a pass at the end of each epoch, at the current band, and for one at the base size in the end.
+    pub validation: Option<&'a mut dyn Validation>,
+    /// Whether and where to save.
+    pub checkpoints: Option<Checkpoints>,
+    /// Set it from anywhere, for example a Ctrl-C handler: the run saves after the step at hand and returns.
+    pub stop: &'a AtomicBool,
+    /// Sees what happens.
+    pub watch: &'a mut dyn Watch,
+}
+
+/// Trains until `feed` ends:
+///
+/// ```text
+/// for each batch of the schedule's stage
+///     if the band changed: interpolate position embedding and its moments
+///     gradient <- gradient + d loss(batch)                  (stage.accumulate times)
+///     model    <- AdamW(model, gradient, rate(compute consumed))
+///     at the end of an epoch: evaluate at the current band, save
+/// evaluate at the base size, save
+/// ```
+///
+/// A step also ends where the stage or the epoch does. To go on with a run, give the trainer and the feed that
+/// [`Trainer::load`] and its state make.
+///
+/// # Errors
+/// Whatever feed, validation and checkpoints yield; [`crate::Error::Training`] if loss or gradient is not finite.
+pub fn fit<F: Feed>(trainer: &mut Trainer, feed: &mut F, run: Run<'_>) -> Result<Summary> {
+    let saved = (Instant::now(), trainer.step);
+    let mut fit = Fit { trainer, run, step: None, announced: false, saved };
+    loop {
+        if fit.step.is_none() {
+            if fit.run.stop.load(Ordering::Relaxed) {
+                fit.save(&feed.state())?;
+                return Ok(fit.summary(true));
+            }
+            if fit.is_time_to_save() {
+                fit.save(&feed.state())?;
+            }
+        }
+        let here = feed.state();
+        let start = Instant::now();
+        let batch = feed.next_batch().transpose()?;
+        let wait = start.elapsed();
+
+        if fit.step.as_ref().is_some_and(|step| !step.takes(batch.as_ref())) {
+            fit.update()?;
+        }
+        let Some(batch) = batch else {
+            fit.finish(&here)?;
+            return Ok(fit.summary(false));
+        };
+        if batch.epoch != fit.trainer.epoch {
+            fit.end_epoch(&here)?;
+            fit.trainer.epoch = batch.epoch;
+        }
+        fit.begin_stage(&batch.stage)?;
+        fit.learn(&batch, wait)?;
+    }
+}
+
+struct Fit<'a, 'b> {
+    trainer: &'a mut Trainer,
+    run: Run<'b>,
+    step: Option<Step>,
+    /// Whether the watch knows of the trainer's stage.
+    announced: bool,
+    /// When the last checkpoint was written, and at which step.
+    saved: (Instant, u64),
+}
+
+/// An optimiser step whose batches are being summed.
+struct Step {
+    gradients: Gradients,
+    batches: usize,
+    stage: Stage,
+    epoch: u64,
+    progress: f64,
+    wait: Duration,
+    compute: Duration,
+}
+
+impl Step {
+    fn takes(&self, batch: Option<&Batch>) -> bool {
+        batch.is_some_and(|b| b.stage.index == self.stage.index && b.epoch == self.epoch)
+    }
+}
+
+impl Fit<'_, '_> {
+    fn begin_stage(&mut self, stage: &Stage) -> Result<()> {
+        if !self.announced || self.trainer.stage.as_ref().is_none_or(|s| s.index != stage.index) {
+            self.trainer.set_band(stage.band)?;
+            self.run.watch.stage(stage);
+            self.trainer.stage = Some(stage.clone());
+            self.announced = true;
+        }
+        Ok(())
+    }
+
+    /// Adds a batch to the step, and takes the step if it has all of its batches.
+    fn learn(&mut self, batch: &Batch, wait: Duration) -> Result<()> {
+        let start = Instant::now();
+        let step = self.step.get_or_insert_with(|| Step {
+            gradients: Gradients::default(),
+            batches: 0,
+            stage: batch.stage.clone(),
+            epoch: batch.epoch,
+            progress: batch.progress,
+            wait: Duration::ZERO,
+            compute: Duration::ZERO,
+        });
+        if !batch.is_empty() {
+            step.gradients.add(self.trainer.gradient(batch, step.gradients.images())?);
+        }
+        step.batches += 1;
+        step.wait += wait;
+        step.compute += start.elapsed();
+        if step.batches >= step.stage.accumulate {
+            self.update()?;
+        }
+        Ok(())
+    }
+
+    fn update(&mut self) -> Result<()> {
+        let Some(step) = self.step.take().filter(|step| step.gradients.images() > 0) else { return Ok(()) };
+        let start = Instant::now();
+        let (loss, images) = (step.gradients.mean_loss(), step.gradients.images());
+        let learning_rate = self.trainer.config.learning_rate.at(step.progress);
+        let grad_norm = self.trainer.update(step.gradients, learning_rate)?;
+        let report = StepReport {
+            step: self.trainer.step - 1,
+            epoch: step.epoch,
+            progress: step.progress,
+            stage: step.stage.index,
+            band: step.stage.band,
+            loss,
+            learning_rate,
+            grad_norm,
+            images,
+            wait: step.wait,
+            compute: step.compute + start.elapsed(),
+        };
+        self.trainer.history.add(&report);
+        self.run.watch.step(&report);
+        Ok(())
+    }
+
+    /// Evaluates at the current band and saves, unless a checkpoint taken in between has seen it done.
+    fn end_epoch<S: serde::Serialize>(&mut self, here: &S) -> Result<()> {
+        let done = self.trainer.history.evaluations.last().is_some_and(|e| e.step == self.trainer.step);
+        if done || self.trainer.step == 0 {
+            return Ok(());
+        }
+        if let Some(stage) = self.trainer.stage.clone()
+            && let Some(report) = self.evaluate(&stage)?
+        {
+            self.trainer.history.evaluations.push(report);
+        }
+        self.save(here)
+    }
+
+    fn finish<S: serde::Serialize>(&mut self, here: &S) -> Result<()> {
+        if self.trainer.history.finished.is_some() || self.trainer.step == 0 {
+            return Ok(());
+        }
+        self.end_epoch(here)?;
+        if let Some(stage) = self.trainer.stage.clone() {
+            let base = Stage { band: stage.base, ..stage };
+            let same = |e: &&EvalReport| e.step == self.trainer.step && e.band == base.band;
+            let same = self.trainer.history.evaluations.last().filter(same).cloned();
+            self.trainer.history.finished = if same.is_some() { same } else { self.evaluate(&base)? };
+        }
+        self.save(here)
+    }
+
+    fn evaluate(&mut self, stage: &Stage) -> Result<Option<EvalReport>> {
+        let Some(validation) = self.run.validation.as_mut() else { return Ok(None) };
+        let report = evaluate(self.trainer, validation.pass(stage)?)?;
+        self.run.watch.evaluated(&report);
+        Ok(Some(report))
+    }
+
+    fn is_time_to_save(&self) -> bool {
+        let Some(checkpoints) = &self.run.checkpoints else { return false };
+        let (when, step) = self.saved;
+        let new = self.trainer.step - step;
+        let by_time = |time| new > 0 && when.elapsed() >= time;
+        checkpoints.every_steps.is_some_and(|n| new >= n.max(1)) || checkpoints.every.is_some_and(by_time)
+    }
+
+    fn save<S: serde::Serialize>(&mut self, here: &S) -> Result<()> {
+        let Some(checkpoints) = &self.run.checkpoints else { return Ok(()) };
+        let path = checkpoints.last();
+        self.trainer.save(&path, here)?;
+        self.saved = (Instant::now(), self.trainer.step);
+        self.run.watch.saved(&path);
+        let history = &self.trainer.history;
+        if history.best().is_some_and(|best| best.step == self.trainer.step) {
+            super::checkpoint::copy(&path, &checkpoints.best())?;
+        }
+        Ok(())
+    }
+
+    fn summary(&self, stopped: bool) -> Summary {
+        Summary { steps: self.trainer.step, stopped, history: self.trainer.history.clone() }
+    }
+}

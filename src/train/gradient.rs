@@ -1,0 +1,221 @@
+//! Loss and gradient of a batch: cut into chunks, one CPU thread each, summed in the order of the chunks.
+//!
+//! The CPU backend runs most operations on one thread, so a batch keeps one core busy and the others wait. Chunks of a
+//! batch are independent up to the sum of their gradients: each thread differentiates whole chunks, which uses all
+//! cores and keeps a chunk's activations in cache (measured: `benches/train.rs`). The sum is made in order, so one
+//! thread and sixteen give the same bits.
+
+use super::block::DropPath;
+use super::config::TrainConfig;
+use super::loss::{self, Hits};
+use super::vit::Vit;
+use crate::batch::Batch;
+use crate::error::{Error, Result};
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor, TensorData};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+/// Sum over images of the gradients of their losses, by parameter; each tensor flat. A parameter that took no part has
+/// none.
+#[derive(Debug, Default, Clone)]
+pub struct Gradients {
+    pub(super) tensors: BTreeMap<ParamId, Tensor<1>>,
+    /// Sum of the losses.
+    pub(super) loss: f64,
+    /// Number of images.
+    pub(super) images: usize,
+}
+
+impl Gradients {
+    /// Adds another sum.
+    pub fn add(&mut self, other: Self) {
+        for (id, tensor) in other.tensors {
+            let sum = match self.tensors.remove(&id) {
+                Some(sum) => sum + tensor,
+                None => tensor,
+            };
+            self.tensors.insert(id, sum);
+        }
+        self.loss += other.loss;
+        self.images += other.images;
+    }
+
+    /// Mean loss of an image.
+    pub fn mean_loss(&self) -> f64 {
+        self.loss / self.images as f64
+    }
+
+    /// Number of images summed over.
+    pub fn images(&self) -> usize {
+        self.images
+    }
+}
+
+/// CPU threads that work on chunks. Each runs the backend's own parallel loops by itself: the chunks are the
+/// parallelism.
+#[derive(Debug)]
+pub(super) struct Workers {
+    pools: Vec<rayon::ThreadPool>,
+}
+
+impl Workers {
+    /// # Errors
+    /// [`Error::Config`] if the system gives no threads.
+    pub(super) fn new(threads: usize) -> Result<Self> {
+        let pool = |_| {
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(1)
+                .thread_name(|_| "bandfeed-train".into())
+                .build()
+                .map_err(|e| Error::config("threads", format!("{threads}: {e}")))
+        };
+        Ok(Self { pools: (0..threads.max(1)).map(pool).collect::<Result<_>>()? })
+    }
+
+    /// Runs `work(0..count)` on all threads and hands the results to `take` in order, on the calling thread.
+    fn in_order<T: Send>(&self, count: usize, work: impl Fn(usize) -> T + Sync, mut take: impl FnMut(T)) {
+        let next = AtomicUsize::new(0);
+        let (sender, results) = mpsc::channel();
+        std::thread::scope(|scope| {
+            for pool in self.pools.iter().take(count) {
+                let (sender, next, work) = (sender.clone(), &next, &work);
+                scope.spawn(move || {
+                    pool.install(|| {
+                        loop {
+                            let index = next.fetch_add(1, Ordering::Relaxed);
+                            if index >= count || sender.send((index, work(index))).is_err() {
+                                break;
+                            }
+                        }
+                    });
+                });
+            }
+            drop(sender);
+            let (mut early, mut due) = (BTreeMap::new(), 0);
+            for (index, result) in results {
+                early.insert(index, result);
+                while let Some(result) = early.remove(&due) {
+                    take(result);
+                    due += 1;
+                }
+            }
+        });
+    }
+}
+
+/// Gradient of the losses of `batch`, whose first image is number `place` of optimiser step `step`.
+///
+/// # Errors
+/// [`Error::Config`] if a label is no class of the model or the images do not have the model's size.
+pub(super) fn of_batch(
+    model: &Vit,
+    config: &TrainConfig,
+    workers: &Workers,
+    batch: &Batch,
+    step: u64,
+    place: usize,
+) -> Result<Gradients> {
+    let chunks = Chunks::new(model, batch, config.chunk)?;
+    let mut sum = Ok(Gradients::default());
+    let one = |index| {
+        let (images, labels) = chunks.get(index);
+        let n = labels.len();
+        let device = chunks.device.clone().autodiff();
+        let targets = loss::targets(labels, config.model.classes, config.label_smoothing, &device)?;
+        let drop = DropPath::draw(&config.model, config.seed, step, place + index * chunks.size, n, &device);
+        let copy = model.clone().train();
+        let loss = loss::cross_entropy(copy.forward(Tensor::from_inner(images), drop.as_ref()), targets);
+        let value = loss.clone().into_scalar::<f32>();
+        let mut flat = Flat { tensors: BTreeMap::new(), from: GradientsParams::from_grads(loss.backward(), &copy) };
+        copy.visit(&mut flat);
+        Ok(Gradients { tensors: flat.tensors, loss: f64::from(value), images: n })
+    };
+    workers.in_order(chunks.count(), one, |part: Result<Gradients>| match (&mut sum, part) {
+        (Ok(sum), Ok(part)) => sum.add(part),
+        (sum @ Ok(_), Err(error)) => *sum = Err(error),
+        (Err(_), _) => {}
+    });
+    sum
+}
+
+/// Losses (without smoothing) and right answers of a batch.
+///
+/// # Errors
+/// As [`of_batch`].
+pub(super) fn score(model: &Vit, config: &TrainConfig, workers: &Workers, batch: &Batch) -> Result<(f64, Hits)> {
+    let chunks = Chunks::new(model, batch, config.chunk)?;
+    let classes = config.model.classes;
+    let mut sum = Ok((0.0, Hits::default()));
+    let one = |index| {
+        let (images, labels) = chunks.get(index);
+        let targets = loss::targets(labels, classes, 0.0, &chunks.device)?;
+        let scores = model.forward(images, None);
+        let loss = loss::cross_entropy(scores.clone(), targets).into_scalar::<f32>();
+        let scores = scores.into_data().to_vec::<f32>().expect("scores are f32");
+        Ok((f64::from(loss), loss::hits(&scores, classes, labels)))
+    };
+    workers.in_order(chunks.count(), one, |part: Result<(f64, Hits)>| match (&mut sum, part) {
+        (Ok((loss, hits)), Ok((l, h))) => {
+            *loss += l;
+            hits.top1 += h.top1;
+            hits.top5 += h.top5;
+        }
+        (sum @ Ok(_), Err(error)) => *sum = Err(error),
+        (Err(_), _) => {}
+    });
+    sum
+}
+
+/// A batch cut into runs of images.
+struct Chunks<'a> {
+    images: &'a [f32],
+    labels: &'a [u32],
+    band: usize,
+    size: usize,
+    device: Device,
+}
+
+impl<'a> Chunks<'a> {
+    fn new(model: &Vit, batch: &'a Batch, size: usize) -> Result<Self> {
+        let ([n, _, h, w], band) = (batch.images.shape(), model.band() as usize);
+        if (n, h, w) != (batch.labels.len(), band, band) {
+            return Err(Error::config(
+                "batch",
+                format!("{n} images of {w}x{h} with {} labels, but the model is at {band}", batch.labels.len()),
+            ));
+        }
+        let device = model.position.val().device();
+        Ok(Self { images: batch.images.as_slice(), labels: &batch.labels, band, size, device })
+    }
+
+    fn count(&self) -> usize {
+        self.labels.len().div_ceil(self.size)
+    }
+
+    fn get(&self, index: usize) -> (Tensor<4>, &'a [u32]) {
+        let first = index * self.size;
+        let last = (first + self.size).min(self.labels.len());
+        let pixels = 3 * self.band * self.band;
+        let values = self.images[first * pixels..last * pixels].to_vec();
+        let shape = [last - first, 3, self.band, self.band];
+        (Tensor::from_data(TensorData::new(values, shape), &self.device), &self.labels[first..last])
+    }
+}
+
+/// Takes the gradients of a model's parameters as flat tensors.
+struct Flat {
+    tensors: BTreeMap<ParamId, Tensor<1>>,
+    from: GradientsParams,
+}
+
+impl ModuleVisitor for Flat {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.from.remove::<D>(param.id) {
+            let len = gradient.shape().num_elements();
+            self.tensors.insert(param.id, gradient.reshape([len]));
+        }
+    }
+}

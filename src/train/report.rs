@@ -1,0 +1,166 @@
+//! What a run tells while it goes on, and at its end.
+
+use crate::schedule::Stage;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::time::Duration;
+
+/// One optimiser step.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct StepReport {
+    /// Number of the step in the run, from 0.
+    pub step: u64,
+    /// Pass over the data set, from 0.
+    pub epoch: u64,
+    /// Share of the run's compute consumed before the step, `0..1`.
+    pub progress: f64,
+    /// Index of the stage.
+    pub stage: usize,
+    /// Side of the images in pixels.
+    pub band: u32,
+    /// Mean training loss of the step's images, with smoothed labels.
+    pub loss: f64,
+    /// Learning rate.
+    pub learning_rate: f64,
+    /// Global norm of the mean gradient, before clipping.
+    pub grad_norm: f64,
+    /// Images of the step.
+    pub images: usize,
+    /// Time spent waiting for the step's batches.
+    pub wait: Duration,
+    /// Time spent on gradient and update.
+    pub compute: Duration,
+}
+
+/// One pass over the validation set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct EvalReport {
+    /// The epoch that had just ended, from 0.
+    pub epoch: u64,
+    /// Optimiser steps taken before.
+    pub step: u64,
+    /// Side of the images in pixels.
+    pub band: u32,
+    /// Images of the pass.
+    pub images: usize,
+    /// Share of images whose label got the best score, `0..=1`.
+    pub top1: f64,
+    /// Share of images whose label was among the five best; `None` with five classes or fewer.
+    pub top5: Option<f64>,
+    /// Mean cross-entropy, labels not smoothed.
+    pub loss: f64,
+    /// Time of the pass in seconds, loading included.
+    pub seconds: f64,
+}
+
+/// Sums over the steps of one stage.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct StageTotal {
+    /// Index of the stage.
+    pub stage: usize,
+    /// Side of the images in pixels.
+    pub band: u32,
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Images.
+    pub images: u64,
+    /// Seconds spent waiting for batches.
+    pub wait: f64,
+    /// Seconds spent on gradients and updates.
+    pub compute: f64,
+    /// Sum of the images' losses.
+    pub loss: f64,
+}
+
+impl StageTotal {
+    /// Seconds in all: waiting and computing. Evaluation and checkpoints are not among them.
+    pub fn wall(&self) -> f64 {
+        self.wait + self.compute
+    }
+
+    /// Share of the time spent waiting for batches, `0..=1`.
+    pub fn wait_share(&self) -> f64 {
+        self.wait / self.wall().max(f64::MIN_POSITIVE)
+    }
+
+    /// Images a second.
+    pub fn images_per_second(&self) -> f64 {
+        self.images as f64 / self.wall().max(f64::MIN_POSITIVE)
+    }
+
+    /// Mean loss of an image.
+    pub fn mean_loss(&self) -> f64 {
+        self.loss / (self.images as f64).max(1.0)
+    }
+}
+
+/// What a run has been through, kept in its checkpoints.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct History {
+    /// Mean training loss of each optimiser step.
+    #[serde(skip)]
+    pub losses: Vec<f32>,
+    /// Sums by stage, in the order of the stages.
+    pub stages: Vec<StageTotal>,
+    /// Passes over the validation set, one at the end of each epoch.
+    pub evaluations: Vec<EvalReport>,
+    /// The pass at the base size after the last step.
+    pub finished: Option<EvalReport>,
+}
+
+impl History {
+    pub(super) fn add(&mut self, report: &StepReport) {
+        self.losses.push(report.loss as f32);
+        if self.stages.last().is_none_or(|s| s.stage != report.stage) {
+            self.stages.push(StageTotal { stage: report.stage, band: report.band, ..StageTotal::default() });
+        }
+        if let Some(total) = self.stages.last_mut() {
+            total.steps += 1;
+            total.images += report.images as u64;
+            total.wait += report.wait.as_secs_f64();
+            total.compute += report.compute.as_secs_f64();
+            total.loss += report.loss * report.images as f64;
+        }
+    }
+
+    /// The pass with the highest top-1 accuracy, the first of equals.
+    pub fn best(&self) -> Option<&EvalReport> {
+        self.evaluations.iter().chain(&self.finished).reduce(|a, b| if b.top1 > a.top1 { b } else { a })
+    }
+
+    /// The latest pass.
+    pub fn last(&self) -> Option<&EvalReport> {
+        self.finished.as_ref().or(self.evaluations.last())
+    }
+}
+
+/// How a call of [`super::fit()`] ended.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Optimiser steps since the start of the run.
+    pub steps: u64,
+    /// Whether the run was asked to stop before its end.
+    pub stopped: bool,
+    /// The whole run, from its first start on.
+    pub history: History,
+}
+
+/// Sees a run go on. Every method does nothing unless it is written.
+pub trait Watch {
+    /// A stage begins: before its first step, also when a run goes on in its middle.
+    fn stage(&mut self, _stage: &Stage) {}
+    /// A step was taken.
+    fn step(&mut self, _report: &StepReport) {}
+    /// A pass over the validation set is over.
+    fn evaluated(&mut self, _report: &EvalReport) {}
+    /// A checkpoint was written.
+    fn saved(&mut self, _path: &Path) {}
+}
+
+/// Sees nothing.
+impl Watch for () {}

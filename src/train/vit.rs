@@ -1,0 +1,148 @@
+//! A vision transformer in DeiT's form, whose position embedding follows the band.
+
+use super::block::{Block, DropPath, layer_norm};
+use super::config::VitConfig;
+use super::position;
+use crate::error::Result;
+use crate::rng::{Draw, Purpose};
+use burn::module::{Module, Param};
+use burn::nn::{LayerNorm, LayerNormConfig, Linear};
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// Added to the variance in each layer norm, as in DeiT.
+const LAYER_NORM_EPSILON: f64 = 1e-6;
+/// Standard deviation of the first weights, as in DeiT (whose truncation at 100 deviations never acts).
+const WEIGHT_DEVIATION: f64 = 0.02;
+
+/// Images to class scores. Parameters live on a plain device; gradients are taken on copies ([`Module::train`]).
+///
+/// The first weights follow DeiT and timm: normal with deviation 0.02 for matrices, class token and positions; zero
+/// biases; the patch embedding uniform within `1 / sqrt(3 patch^2)`, which is the convolution's default there.
+#[derive(Module, Debug)]
+pub struct Vit {
+    /// Pixels of a patch (channel, row, column) to a token.
+    pub embed: Linear,
+    /// `(1, 1, D)`, put before the patches.
+    pub class_token: Param<Tensor<3>>,
+    /// `(1, 1 + grid^2, D)`: the class token's row, then the patches' row by row.
+    pub position: Param<Tensor<3>>,
+    /// The transformer's blocks, in order.
+    pub blocks: Vec<Block>,
+    /// Normalises the class token before the head.
+    pub norm: LayerNorm,
+    /// Class token to class scores.
+    pub head: Linear,
+    #[module(skip)]
+    patch: usize,
+}
+
+impl Vit {
+    /// A model for images of `band` pixels with first weights drawn from `seed`, the same on every device.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] if the shape is impossible or `band` is no multiple of the patch.
+    pub fn new(config: &VitConfig, band: u32, seed: u64, device: &Device) -> Result<Self> {
+        config.check()?;
+        let grid = config.grid(band)?;
+        let (dim, inputs) = (config.dim, 3 * config.patch * config.patch);
+        let mut first = FirstWeights { seed, tensor: 0, device };
+        let bound = 1.0 / (inputs as f64).sqrt();
+        Ok(Self {
+            embed: Linear { weight: first.uniform([inputs, dim], bound), bias: Some(first.uniform([dim], bound)) },
+            class_token: first.normal([1, 1, dim]),
+            position: first.normal([1, 1 + grid * grid, dim]),
+            blocks: (0..config.depth).map(|_| Block::new(config, &mut first)).collect(),
+            norm: first.norm(dim),
+            head: first.linear(dim, config.classes),
+            patch: config.patch,
+        })
+    }
+
+    /// Side of the images that the position embedding fits, in pixels.
+    pub fn band(&self) -> u32 {
+        let [_, rows, _] = self.position.dims();
+        ((rows - 1).isqrt() * self.patch) as u32
+    }
+
+    /// The model for images of `grid * grid` patches: position embedding interpolated ([`position::resize`]), all else
+    /// as it is.
+    pub fn resized(mut self, grid: usize) -> Self {
+        let [_, rows, dim] = self.position.dims();
+        let from = (rows - 1).isqrt();
+        self.position = self.position.map(|table| {
+            let device = table.device();
+            let table = table.into_data().to_vec::<f32>().expect("parameters are f32");
+            let table = position::resize(&table, dim, from, grid);
+            Tensor::from_data(TensorData::new(table, [1, 1 + grid * grid, dim]), &device)
+        });
+        self
+    }
+
+    /// `(N, 3, B, B)`, normalised, to scores `(N, classes)`. `B` must be [`Vit::band`].
+    ///
+    /// The last block computes queries and the hidden layer for the class token alone, which is the only token that
+    /// the head reads: the scores are the same and a block of work is nearly saved.
+    pub fn forward(&self, images: Tensor<4>, drop: Option<&DropPath>) -> Tensor<2> {
+        let patches = self.embed.forward(patches(images, self.patch));
+        let [n, _, dim] = patches.dims();
+        let class_token = self.class_token.val().expand([n, 1, dim]);
+        let mut tokens = Tensor::cat(vec![class_token, patches], 1) + self.position.val();
+        for (index, block) in self.blocks.iter().enumerate() {
+            let last = index + 1 == self.blocks.len();
+            tokens = block.forward(tokens, last, |branch| drop.and_then(|d| d.mask(index, branch)));
+        }
+        self.head.forward(layer_norm(&self.norm, tokens).reshape([n, dim]))
+    }
+}
+
+/// `(N, 3, B, B)` to `(N, grid^2, 3 patch^2)`: patches row by row, each as channel, row, column.
+fn patches(images: Tensor<4>, side: usize) -> Tensor<3> {
+    let [n, c, h, w] = images.dims();
+    let (rows, columns) = (h / side, w / side);
+    images.reshape([n, c, rows, side, columns, side]).permute([0, 2, 4, 1, 3, 5]).reshape([
+        n,
+        rows * columns,
+        c * side * side,
+    ])
+}
+
+/// Draws first weights, a stream of its own for each tensor.
+pub(super) struct FirstWeights<'a> {
+    seed: u64,
+    tensor: u64,
+    device: &'a Device,
+}
+
+impl FirstWeights<'_> {
+    /// Normal with DeiT's deviation (Box and Muller's transform of pairs of uniform draws).
+    fn normal<const D: usize>(&mut self, shape: [usize; D]) -> Param<Tensor<D>> {
+        self.tensor(shape, |draw| {
+            let radius = (-2.0 * (1.0 - draw.unit()).ln()).sqrt();
+            WEIGHT_DEVIATION * radius * (std::f64::consts::TAU * draw.unit()).cos()
+        })
+    }
+
+    fn uniform<const D: usize>(&mut self, shape: [usize; D], bound: f64) -> Param<Tensor<D>> {
+        self.tensor(shape, |draw| draw.uniform(-bound, bound))
+    }
+
+    pub(super) fn linear(&mut self, inputs: usize, outputs: usize) -> Linear {
+        Linear { weight: self.normal([inputs, outputs]), bias: Some(self.tensor([outputs], |_| 0.0)) }
+    }
+
+    pub(super) fn norm(&mut self, dim: usize) -> LayerNorm {
+        let mut norm = LayerNormConfig::new(dim).with_epsilon(LAYER_NORM_EPSILON).init(self.device);
+        // Burn's own initialisers wait for the first use and share that state among clones; copies for gradients are
+        // taken before it, so the values are made now.
+        norm.gamma = self.tensor([dim], |_| 1.0);
+        norm.beta = Some(self.tensor([dim], |_| 0.0));
+        norm
+    }
+
+    fn tensor<const D: usize>(&mut self, shape: [usize; D], value: impl Fn(&mut Draw) -> f64) -> Param<Tensor<D>> {
+        let mut draw = Draw::at(self.seed, 0, self.tensor, Purpose::Weights);
+        self.tensor += 1;
+        let values: Vec<f32> = (0..shape.iter().product()).map(|_| value(&mut draw) as f32).collect();
+        Param::from_data(TensorData::new(values, shape), self.device)
+    }
+}
