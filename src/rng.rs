@@ -15,17 +15,14 @@ pub(crate) enum Purpose {
     Flip = 3,
     /// Which sample stands in for an unreadable one.
     Substitute = 4,
-<<<<<<< HEAD
     /// An image of the demonstration data set.
     Demo = 64,
-=======
     /// First weights of a model's tensor.
     #[cfg(feature = "train")]
     Weights = 32,
     /// Which branches of a model a sample skips.
     #[cfg(feature = "train")]
     DropPath = 33,
->>>>>>> train
 }
 
 /// A stream of random numbers for one purpose of one sample.

@@ -144,9 +144,9 @@ fn a_state_of_another_run_is_refused() {
 
 #[test]
 fn an_epoch_holds_every_sample_once() {
-    let constant = Schedule::constant(&Options { base: 32, patch: 8, epochs: 3.0, batch_size: 5, ..Options::default() });
-    let loader =
-        Loader::builder(source(22), constant.unwrap()).epoch_end(EpochEnd::Pad).build().unwrap();
+    let constant =
+        Schedule::constant(&Options { base: 32, patch: 8, epochs: 3.0, batch_size: 5, ..Options::default() });
+    let loader = Loader::builder(source(22), constant.unwrap()).epoch_end(EpochEnd::Pad).build().unwrap();
     let mut epochs: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
     for batch in all(loader) {
         epochs.entry(batch.place.0).or_default().extend(batch.indices);
@@ -307,7 +307,10 @@ fn a_stage_set_by_hand_keeps_the_sequence_of_samples() {
         batches.extend(loader.map(|b| Plain::from(b.unwrap())));
         let bands: Vec<u32> = batches.iter().map(|b| b.stage.band).collect();
         let old = if pending == Pending::UseUp { 5 } else { 3 };
-        assert!(bands[..old].iter().all(|&b| b == 32) && bands[old..].iter().all(|&b| b == 16), "{pending:?}: {bands:?}");
+        assert!(
+            bands[..old].iter().all(|&b| b == 32) && bands[old..].iter().all(|&b| b == 16),
+            "{pending:?}: {bands:?}"
+        );
         // The smaller band costs a quarter, so more batches fit; the samples still come in the seed's order.
         let samples: Vec<u32> = batches.iter().flat_map(|b| b.indices.clone()).collect();
         assert!(samples.len() > order.len());

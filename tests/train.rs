@@ -1,9 +1,10 @@
 //! The trainer as a whole: learning, band changes, exact resume, refusals. Batches are synthetic.
 #![cfg(feature = "train")]
 
+use bandfeed::schedule::LearningRate;
 use bandfeed::train::{
-    AdamWConfig, Checkpoints, Device, EvalReport, Feed, LearningRate, Pass, Run, StepReport, Summary, TrainConfig,
-    Trainer, VitConfig, Watch, fit,
+    AdamWConfig, Checkpoints, Device, EvalReport, Feed, Pass, Run, StepReport, Summary, TrainConfig, Trainer,
+    VitConfig, Watch, fit,
 };
 use bandfeed::{Batch, Error, Images, Result, Stage};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -63,7 +63,9 @@ pub(crate) fn parse_filter(name: &str) -> Result<Filter> {
         "bilinear" => Ok(Filter::Bilinear),
         "bicubic" => Ok(Filter::Bicubic),
         "lanczos3" => Ok(Filter::Lanczos3),
-        _ => Err(Error::Config { what: "filter".into(), reason: format!("`{name}`: use bilinear, bicubic or lanczos3") }),
+        _ => {
+            Err(Error::Config { what: "filter".into(), reason: format!("`{name}`: use bilinear, bicubic or lanczos3") })
+        }
     }
 }
 
@@ -235,7 +237,8 @@ fn finish(rows: &mut [Row], base: u32) {
     let bases: Vec<(usize, f64)> =
         rows.iter().filter(|r| r.band == base).map(|r| (r.workers, r.images_per_second)).collect();
     for row in rows {
-        row.relative = bases.iter().find(|(w, _)| *w == row.workers).map(|(_, at_base)| row.images_per_second / at_base);
+        row.relative =
+            bases.iter().find(|(w, _)| *w == row.workers).map(|(_, at_base)| row.images_per_second / at_base);
     }
 }
 
@@ -278,9 +281,8 @@ fn print(report: &Report<'_>, args: &LoaderArgs) {
             ]
         })
         .collect();
-    let header = [
-        "band", "workers", "images/s", "min..max", "rate", "needed", "MB/s", "read ms", "decode ms", "render ms",
-    ];
+    let header =
+        ["band", "workers", "images/s", "min..max", "rate", "needed", "MB/s", "read ms", "decode ms", "render ms"];
     print!("{}", table(&header, &rows));
     println!("\nrate: images/s over those at {0} px. needed: what equal compute asks for, ({0}/band)^2.", report.base);
     if let Some(bytes) = report.peak_memory_bytes {

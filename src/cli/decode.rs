@@ -1,8 +1,8 @@
 //! `bandfeed decode`: what each file decodes to, for a person or for a script.
 
-use bandfeed::DecodeError;
-use bandfeed::decode::{Decoder, Header, Limits, Pixels};
-use bandfeed::{Error, Result};
+use crate::DecodeError;
+use crate::decode::{Decoder, Header, Limits, Pixels};
+use crate::{Error, Result};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;

@@ -90,7 +90,8 @@ impl Live {
         let terminal = std::io::stderr().is_terminal();
         let bar = if terminal { ProgressBar::new(done + left) } else { ProgressBar::hidden() };
         bar.set_style(
-            ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}").expect("the template names bar, pos, len and msg"),
+            ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}")
+                .expect("the template names bar, pos, len and msg"),
         );
         bar.set_position(done);
         Ok(Self {
@@ -135,9 +136,10 @@ impl Live {
             (images, wait, compute) = (images + n, wait + w, compute + c);
         }
         let seconds: f64 = (wait + compute).max(1e-9);
-        let stage = self.stage.as_ref().map_or(String::new(), |s| {
-            format!("stage {}/{} band {}", s.index + 1, self.stages, s.band)
-        });
+        let stage = self
+            .stage
+            .as_ref()
+            .map_or(String::new(), |s| format!("stage {}/{} band {}", s.index + 1, self.stages, s.band));
         format!(
             "{:3.0} % | {stage} | loss {:.3} | {:.0} images/s | waiting for input {:.1} % | ETA {}",
             self.progress * 100.0,
@@ -287,8 +289,7 @@ pub(crate) fn curves(title: &str, events: &[Event], schedule: &Schedule) -> Char
             steps.push((100.0, last));
         }
     }
-    let mut band: Vec<(f64, f64)> =
-        schedule.stages().iter().map(|s| (s.start * 100.0, f64::from(s.band))).collect();
+    let mut band: Vec<(f64, f64)> = schedule.stages().iter().map(|s| (s.start * 100.0, f64::from(s.band))).collect();
     band.extend(schedule.stages().last().map(|s| (100.0, f64::from(s.band))));
     let changes: Vec<Reference> = schedule
         .stages()
@@ -315,10 +316,13 @@ pub(crate) fn curves(title: &str, events: &[Event], schedule: &Schedule) -> Char
                     Series { color: Some(0), ..Series::new("mean of 20 steps", Style::Line, smooth) },
                 ],
             ),
-            panel("top-1, %", vec![
-                Series::new("validation at the stage's band", Style::Line, top1.clone()),
-                Series { color: Some(0), ..Series::new("", Style::Points, top1) },
-            ]),
+            panel(
+                "top-1, %",
+                vec![
+                    Series::new("validation at the stage's band", Style::Line, top1.clone()),
+                    Series { color: Some(0), ..Series::new("", Style::Points, top1) },
+                ],
+            ),
             panel("band, pixels", vec![Series::new("", Style::Step, band)]),
             panel("images/s", vec![Series::new("", Style::Step, rate)]),
             Panel {

@@ -5,6 +5,7 @@ pub mod chart;
 mod decode;
 #[cfg(feature = "train")]
 mod demo;
+pub mod fit;
 #[cfg(feature = "train")]
 mod live;
 mod machine;

@@ -1,8 +1,8 @@
 //! `bandfeed train`: the bundled trainer on the bundled loader.
 
+use super::fit::Fit;
 use super::live::{self, Live};
 use super::machine::Machine;
-use super::schedule::Fit;
 use super::table::table;
 use crate::error::{Error, Result};
 use crate::loader::{Counters, Loader, OnBadFile, State};
@@ -10,7 +10,10 @@ use crate::recipe::Recipe;
 use crate::schedule::{LearningRate, Schedule, Stage};
 use crate::shape::Filter;
 use crate::source::{self, Source};
-use crate::train::{self, AdamWConfig, Checkpoints, Device, History, Pass, Run, Summary, TrainConfig, Trainer, VitConfig};
+use crate::train::{
+    self, AdamWConfig, Checkpoints, Device, History, Pass, Run, Summary, TrainConfig, Trainer, VitConfig,
+};
+use burn::module::Module;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -160,11 +163,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         seed: args.optimizer.seed,
         ..TrainConfig::new(args.model.config(train.classes().len(), schedule.patch()))
     };
-    let recipe = Recipe {
-        filter: args.input.filter,
-        scale: [args.input.min_scale, 1.0],
-        ..Recipe::default()
-    };
+    let recipe = Recipe { filter: args.input.filter, scale: [args.input.min_scale, 1.0], ..Recipe::default() };
     let job = Job {
         name: args.train.clone(),
         train,
@@ -227,10 +226,8 @@ impl Job {
         let parts = (&self.name, self.train.len(), &self.schedule, &self.recipe, self.on_bad_file);
         self.config.data = serde_json::to_string(&parts).expect("settings are plain data");
         std::fs::create_dir_all(&self.out).map_err(Error::io(&self.out))?;
-        let checkpoints = Checkpoints {
-            every: Some(self.checkpoint_every),
-            ..Checkpoints::new(self.out.join("checkpoints"))
-        };
+        let checkpoints =
+            Checkpoints { every: Some(self.checkpoint_every), ..Checkpoints::new(self.out.join("checkpoints")) };
         let (mut trainer, state) = self.trainer(&checkpoints)?;
         let mut loader = self.loader(state)?;
         let left: u64 = loader.remaining_steps().iter().sum();
@@ -240,7 +237,7 @@ impl Job {
         let mut live = Live::open(&self.out, &self.schedule, trainer.steps(), left)?;
         let mut validation = self.val.as_ref().map(|val| {
             let (val, recipe, workers, on_bad_file) = (val.clone(), &self.recipe, self.workers, self.on_bad_file);
-            move |stage: &Stage| -> Result<Pass<'_>> {
+            move |stage: &Stage| -> Result<Pass<'static>> {
                 // A substitute would count a picture twice: bad files are left out of an evaluation.
                 let policy = if on_bad_file == OnBadFile::Fail { OnBadFile::Fail } else { OnBadFile::Skip };
                 let builder = Loader::evaluation(val.clone(), stage.clone()).recipe(recipe.clone());
@@ -248,7 +245,7 @@ impl Job {
             }
         });
         let run = Run {
-            validation: validation.as_mut().map(|v| v as &mut train::Validation<'_>),
+            validation: validation.as_mut().map(|v| v as &mut dyn train::Validation),
             checkpoints: Some(checkpoints),
             stop,
             watch: &mut live,
@@ -333,7 +330,7 @@ impl Job {
             model.depth,
             model.heads,
             model.patch,
-            trainer.model().parameters() as f64 * 1e-6
+            trainer.model().num_params() as f64 * 1e-6
         );
         eprintln!(
             "schedule   {}: {} equivalent epochs at {} px, {:.1} passes over the images",
@@ -364,7 +361,10 @@ impl Job {
         chart.write_png(&path("png"))?;
         chart.write_svg(&path("svg"))?;
         let history = &summary.history;
-        write(&self.out.join("summary.json"), &serde_json::to_string_pretty(history).expect("a history is plain data"))?;
+        write(
+            &self.out.join("summary.json"),
+            &serde_json::to_string_pretty(history).expect("a history is plain data"),
+        )?;
         println!("\n{}", stage_table(history, &self.schedule));
         if let Some(last) = history.last() {
             println!("final  top-1 {:.2} % at {} px, after step {}", last.top1 * 100.0, last.band, last.step);

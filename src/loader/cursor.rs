@@ -32,7 +32,10 @@ impl Course {
     pub(super) fn check(&self) -> Result<()> {
         let Shard { rank, world } = self.shard;
         if rank >= world {
-            return Err(Error::config("shard", format!("rank {rank} of {world}: the rank must be below the world size")));
+            return Err(Error::config(
+                "shard",
+                format!("rank {rank} of {world}: the rank must be below the world size"),
+            ));
         }
         for stage in self.schedule.stages() {
             self.check_stage(stage)?;
@@ -82,7 +85,10 @@ impl Course {
             number: from.step,
             epoch: from.epoch,
             progress: progress.min(1.0),
-            positions: (from.position + u64::from(rank)..).step_by(world as usize).take(self.samples(&from, &stage)).collect(),
+            positions: (from.position + u64::from(rank)..)
+                .step_by(world as usize)
+                .take(self.samples(&from, &stage))
+                .collect(),
             stage: stage.clone(),
         };
         Some((step, to))

@@ -159,7 +159,9 @@ impl Loader {
             let thread = std::thread::Builder::new()
                 .name(format!("bandfeed-{number}"))
                 .spawn(move || shop.work(&mut *engine, &queue))
-                .map_err(|e| Error::config("workers", format!("thread {number} of {workers} cannot be started: {e}")))?;
+                .map_err(|e| {
+                    Error::config("workers", format!("thread {number} of {workers} cannot be started: {e}"))
+                })?;
             threads.push(thread);
         }
         Ok(Self {
@@ -256,9 +258,10 @@ impl Loader {
             let Some((step, after)) = self.course.next(&self.planned) else { return };
             let shuffle = (!self.course.single_pass).then(|| {
                 let cached = self.shuffle.take().filter(|(epoch, _)| *epoch == step.epoch);
-                let (_, shuffle) = self.shuffle.insert(cached.unwrap_or_else(|| {
-                    (step.epoch, Arc::new(Shuffle::new(self.seed, step.epoch, self.course.len)))
-                }));
+                let (_, shuffle) =
+                    self.shuffle.insert(cached.unwrap_or_else(|| {
+                        (step.epoch, Arc::new(Shuffle::new(self.seed, step.epoch, self.course.len)))
+                    }));
                 shuffle.clone()
             });
             let slot_len = slot_len(&step.stage);

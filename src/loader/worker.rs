@@ -57,7 +57,10 @@ unsafe impl Send for Slots {}
 /// What became of a slot.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    Made { index: u32, label: u32 },
+    Made {
+        index: u32,
+        label: u32,
+    },
     Skipped,
     Failed(Error),
     /// A panic's message.
@@ -163,7 +166,14 @@ impl Shop {
         }
     }
 
-    fn sample(&self, engine: &mut dyn Worker, job: &Job, slot: usize, pixels: &mut [f32], buffer: &mut Vec<u8>) -> Outcome {
+    fn sample(
+        &self,
+        engine: &mut dyn Worker,
+        job: &Job,
+        slot: usize,
+        pixels: &mut [f32],
+        buffer: &mut Vec<u8>,
+    ) -> Outcome {
         let len = self.source.len() as u64;
         let Step { epoch, ref stage, ref positions, .. } = job.step;
         let key = SampleKey { seed: self.seed, epoch, position: positions[slot] };

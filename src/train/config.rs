@@ -1,6 +1,7 @@
 //! What a training run is made of: model, optimiser, learning rate, loss. A checkpoint fits a run only if these agree.
 
 use crate::error::{Error, Result};
+use crate::schedule::LearningRate;
 use serde::{Deserialize, Serialize};
 
 /// Shape of a vision transformer in DeiT's form: square patches, a class token, learned positions, pre-norm blocks.
@@ -112,35 +113,6 @@ impl Default for AdamWConfig {
     }
 }
 
-/// Linear warm-up and cosine over the share of compute consumed (`efficienttrain.md` §3.2, continuous in compute).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LearningRate {
-    /// Rate at the end of the warm-up.
-    pub peak: f64,
-    /// Rate at the end of the run.
-    pub min: f64,
-    /// Share of the run's compute spent rising from 0 to `peak`, `0..1`.
-    pub warmup: f64,
-}
-
-impl Default for LearningRate {
-    fn default() -> Self {
-        Self { peak: 1e-3, min: 1e-6, warmup: 0.05 }
-    }
-}
-
-impl LearningRate {
-    /// The rate after this share of the run's compute, `0..=1`.
-    pub fn at(&self, progress: f64) -> f64 {
-        if progress < self.warmup {
-            return self.peak * progress / self.warmup;
-        }
-        let along = ((progress - self.warmup) / (1.0 - self.warmup)).min(1.0);
-        self.min + 0.5 * (self.peak - self.min) * (1.0 + (std::f64::consts::PI * along).cos())
-    }
-}
-
 /// Everything that decides the numbers of a run, apart from the batches. The thread count is not among it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -182,7 +154,7 @@ impl TrainConfig {
         Self {
             model,
             optimizer: AdamWConfig::default(),
-            learning_rate: LearningRate::default(),
+            learning_rate: LearningRate { peak: 1e-3, min: 1e-6, warmup: 0.1 },
             label_smoothing: label_smoothing(),
             seed: 0,
             chunk: chunk(),
@@ -196,7 +168,8 @@ impl TrainConfig {
     /// [`Error::Config`] names the field, what it holds and what is allowed.
     pub fn check(&self) -> Result<()> {
         self.model.check()?;
-        let (opt, lr) = (&self.optimizer, &self.learning_rate);
+        self.learning_rate.check()?;
+        let opt = &self.optimizer;
         let share = |v: f64| (0.0..1.0).contains(&v);
         let positive = |v: f64| v.is_finite() && v > 0.0;
         let not_negative = |v: f64| v.is_finite() && v >= 0.0;
@@ -206,9 +179,6 @@ impl TrainConfig {
             ("optimizer.epsilon", opt.epsilon, positive(opt.epsilon), "a number above 0"),
             ("optimizer.weight_decay", opt.weight_decay, not_negative(opt.weight_decay), "0 or more"),
             ("optimizer.clip", opt.clip.unwrap_or(1.0), opt.clip.is_none_or(positive), "a number above 0, or none"),
-            ("learning_rate.peak", lr.peak, positive(lr.peak), "a number above 0"),
-            ("learning_rate.min", lr.min, not_negative(lr.min) && lr.min <= lr.peak, "0..=peak"),
-            ("learning_rate.warmup", lr.warmup, share(lr.warmup), "0..1"),
             ("label_smoothing", self.label_smoothing, share(self.label_smoothing), "0..1"),
             ("chunk", self.chunk as f64, self.chunk > 0, "at least 1"),
         ];

@@ -14,6 +14,7 @@ mod block;
 mod checkpoint;
 mod config;
 mod evaluate;
+mod feed;
 mod fit;
 mod gradient;
 mod loss;
@@ -31,7 +32,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 pub use block::{Block, Branch, DropPath};
 pub use burn::tensor::Device;
-pub use config::{AdamWConfig, LearningRate, TrainConfig, VitConfig};
+pub use config::{AdamWConfig, TrainConfig, VitConfig};
 pub use evaluate::evaluate;
 pub use fit::{Checkpoints, Run, fit};
 pub use gradient::Gradients;

@@ -69,7 +69,7 @@ fn global_norm(gradients: &BTreeMap<ParamId, Tensor<1>>) -> f64 {
         return 0.0;
     }
     // One read for all tensors, and the last sum in f64.
-    let squares = Tensor::cat(squares, 0).into_data().to_vec::<f32>().expect("gradients are f32");
+    let squares = Tensor::cat(squares, 0).into_data().try_to_vec::<f32>().expect("gradients are f32");
     squares.into_iter().map(f64::from).sum::<f64>().sqrt()
 }
 

@@ -1,6 +1,6 @@
 //! Draws the demonstration data set into a folder, with a sheet of samples: each class at full size and at a small band.
 //!
-//! `cargo run --release --example 04_demo_data -- FOLDER`
+//! `cargo run --release --example 06_demo_data -- FOLDER`
 
 use bandfeed::demo_data::{DemoData, Motif};
 use bandfeed::{Error, Result, Source};

@@ -1,0 +1,18 @@
+//! The loader as a feed.
+
+use super::Feed;
+use crate::batch::Batch;
+use crate::error::Result;
+use crate::loader::{Loader, State};
+
+impl Feed for Loader {
+    type State = State;
+
+    fn next_batch(&mut self) -> Option<Result<Batch>> {
+        self.next()
+    }
+
+    fn state(&self) -> State {
+        Loader::state(self)
+    }
+}
