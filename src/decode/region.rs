@@ -49,15 +49,16 @@ pub(crate) fn plan_whole(stored: Size, region: Rect, scale: u8) -> Plan {
 /// The plan for `region` of a JPEG of which columns and rows can be skipped.
 ///
 /// The decoded rectangle starts at a column of coded units, as libjpeg asks. Where chroma is subsampled it is larger than
-/// the region: libjpeg upsamples by a triangle filter that looks at the neighbouring sample, and at the edge of the
-/// rectangle it would repeat the last one instead. Rows need no margin, libjpeg keeps their neighbours by itself.
+/// the region by a pixel on both sides: libjpeg upsamples by a triangle filter that looks at the neighbouring sample, and
+/// in the first and last column of the rectangle it repeats its own instead. Rows need no margin, libjpeg keeps their
+/// neighbours by itself.
 pub(crate) fn plan_cropped(frame: &Frame, region: Rect, scale: u8) -> Plan {
-    /// Below three chroma samples libjpeg changes to another upsampling: stay well above.
+    /// With a single chroma column libjpeg changes to another upsampling, also of rows: stay well above.
     const NARROWEST: u32 = 16;
     let plan = plan_whole(frame.size, region, scale);
     let (window, width) = (plan.window, plan.decoded.width);
     let unit = frame.unit_width() * u32::from(scale) / 8;
-    let [before, after, narrowest] = if frame.is_subsampled_across() { [1, 2, NARROWEST] } else { [0, 0, 1] };
+    let [before, after, narrowest] = if frame.is_subsampled_across() { [1, 1, NARROWEST] } else { [0, 0, 1] };
     let left = window.x.saturating_sub(before).min(width.saturating_sub(narrowest)) / unit * unit;
     let right = (window.x + window.width + after).max(left + narrowest).min(width);
     let crop = Rect { x: left, y: window.y, width: right - left, height: window.height };
@@ -116,7 +117,7 @@ mod tests {
     fn a_region_in_the_middle_gets_a_unit_more_where_chroma_is_subsampled() {
         let region = Rect { x: 32, y: 7, width: 32, height: 5 };
         let plan = plan_cropped(&frame(200, 100, (2, 2)), region, 8);
-        assert_eq!(plan.crop, Some(Rect { x: 16, y: 7, width: 50, height: 5 }));
+        assert_eq!(plan.crop, Some(Rect { x: 16, y: 7, width: 49, height: 5 }));
         assert_eq!(plan.window, Rect { x: 16, y: 0, width: 32, height: 5 });
         assert_eq!(plan.area, [0.0, 0.0, 32.0, 5.0]);
         let plan = plan_cropped(&frame(200, 100, (1, 1)), region, 8);
