@@ -87,7 +87,7 @@ impl Stage {
 
     /// Images behind one optimiser step on each rank: `batch_size * accumulate`.
     pub fn effective_batch(&self) -> usize {
-        self.batch_size * self.accumulate
+        self.batch_size.saturating_mul(self.accumulate)
     }
 }
 
