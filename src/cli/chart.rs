@@ -55,6 +55,8 @@ pub struct Panel {
     pub references: Vec<Reference>,
     /// Short texts over spans of the x axis.
     pub notes: Vec<Note>,
+    /// Ends of the x axis; `None` is from the least to the greatest x of the panel.
+    pub x_range: Option<(f64, f64)>,
     /// Names of the x values 0, 1, 2, ... in place of numbers: for [`Style::Bars`].
     pub categories: Vec<String>,
     /// Whether the y axis holds 0 even if no value is near it.
@@ -72,6 +74,7 @@ impl Default for Panel {
             series: Vec::new(),
             references: Vec::new(),
             notes: Vec::new(),
+            x_range: None,
             categories: Vec::new(),
             from_zero: false,
             height: 260,

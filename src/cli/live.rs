@@ -301,6 +301,7 @@ pub(crate) fn curves(title: &str, events: &[Event], schedule: &Schedule) -> Char
         y_label: y_label.into(),
         series,
         references: changes.clone(),
+        x_range: Some((0.0, 100.0)),
         height: 200,
         ..Panel::default()
     };
@@ -324,7 +325,7 @@ pub(crate) fn curves(title: &str, events: &[Event], schedule: &Schedule) -> Char
                 ],
             ),
             panel("band, pixels", vec![Series::new("", Style::Step, band)]),
-            panel("images/s", vec![Series::new("", Style::Step, rate)]),
+            Panel { from_zero: true, ..panel("images/s", vec![Series::new("", Style::Step, rate)]) },
             Panel {
                 x_label: "share of the run's compute, %".into(),
                 from_zero: true,

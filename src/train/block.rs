@@ -5,7 +5,7 @@ use super::vit::FirstWeights;
 use crate::rng::{Draw, Purpose};
 use burn::module::Module;
 use burn::nn::{LayerNorm, Linear};
-use burn::tensor::{Device, Tensor, TensorData, activation::gelu};
+use burn::tensor::{Device, Tensor, TensorData, activation::gelu, activation::softmax};
 
 /// A pre-norm block. `N` images, `T` tokens, `D` width.
 #[derive(Module, Debug)]
@@ -44,8 +44,8 @@ impl Block {
         let (dim, hidden) = (config.dim, config.hidden());
         Self {
             norm1: first.norm(dim),
-            // One matrix for all three would have to be cut after the product, and the gradient of a cut is a full-size
-            // tensor of zeros for each part: three matrices are a tenth of a step faster.
+            // One matrix for all three would have to be cut after the product, and the gradient of each cut is written
+            // into a full-size tensor of zeros.
             query: first.linear(dim, dim),
             key: first.linear(dim, dim),
             value: first.linear(dim, dim),
@@ -91,14 +91,9 @@ impl Block {
         let query = heads(self.query.forward(asking) / (width as f64).sqrt());
         let key = heads(self.key.forward(normed.clone()));
         let value = heads(self.value.forward(normed));
-        let mixed = softmax_times(query.matmul(key.transpose()), value);
+        let mixed = softmax(query.matmul(key.transpose()), 3).matmul(value);
         self.project.forward(mixed.swap_dims(1, 2).reshape([n, t, dim]))
     }
-}
-
-/// `softmax(scores) value` over the last dimension of `scores`.
-fn softmax_times(scores: Tensor<4>, value: Tensor<4>) -> Tensor<4> {
-    burn::tensor::activation::softmax(scores, 3).matmul(value)
 }
 
 /// Layer norm over the last dimension.

@@ -170,6 +170,9 @@ fn x_axis(panel: &Panel) -> Axis {
     if !panel.categories.is_empty() {
         return Axis::exact(-0.5, panel.categories.len() as f64 - 0.5, panel.categories.len());
     }
+    if let Some((low, high)) = panel.x_range {
+        return Axis::exact(low, high, 10);
+    }
     let references = panel.references.iter().filter_map(|r| if let At::X(x) = r.at { Some(x) } else { None });
     let (low, high) = span(finite(panel).map(|(x, _)| x).chain(references));
     Axis::exact(low, high, 10)
