@@ -27,7 +27,7 @@ WARM_UP = 512  # images, outside the clock: worker start, first batches
 def main():
     options = arguments()
     if options.child:
-        print(json.dumps({"images_per_second": torchvision_rate(options, options.child)}))
+        print(json.dumps(torchvision_window(options, options.child)))
         return
     warm_page_cache(options)
     variants = {TORCHVISION: run_torchvision}
@@ -41,8 +41,9 @@ def main():
         for size in options.sizes:
             for name in list(variants) if turn % 2 == 0 else reversed(variants):
                 load = os.getloadavg()[0]
-                rate = variants[name](options, size)
-                runs.append({"round": turn, "size": size, "variant": name, "images_per_second": rate, "load_before": load})
+                run = variants[name](options, size)
+                runs.append({"round": turn, "size": size, "variant": name, "load_before": load, **run})
+                rate = run["images_per_second"]
                 print(f"round {turn + 1}/{options.rounds}, {size} px, {name}: {rate:.0f} images/s", file=sys.stderr, flush=True)
 
     record = {"environment": environment(options), "table": summary(runs, list(variants), options.sizes), "runs": runs}
@@ -95,16 +96,16 @@ def bandfeed_command(options, source, size):
 def run_bandfeed(options, source, size):
     """The rate at the stage whose band is `size`: there the crop is all that is done, as in torchvision."""
     rows = json.loads(output(bandfeed_command(options, source, size)))["rows"]
-    rates = [row["images_per_second"] for row in rows if row["band"] == size]
-    if len(rates) != 1:
-        raise SystemExit(f"bandfeed gave {len(rates)} rows for band {size}: {rows}")
-    return float(rates[0])
+    rows = [row for row in rows if row["band"] == size]
+    if len(rows) != 1:
+        raise SystemExit(f"bandfeed gave {len(rows)} rows for band {size}: {rows}")
+    return {key: float(rows[0][key]) for key in ("images_per_second", "cpu_ms_per_image") if key in rows[0]}
 
 
 def run_torchvision(options, size):
     command = [sys.executable, __file__, "--child", size, "--folder", options.folder, "--workers", options.workers]
     command += ["--batch-size", options.batch_size, "--images", options.images]
-    return json.loads(output(command))["images_per_second"]
+    return json.loads(output(command))
 
 
 def output(command):
@@ -115,8 +116,10 @@ def output(command):
     return done.stdout
 
 
-def torchvision_rate(options, size):
+def torchvision_window(options, size):
     """ImageFolder and DataLoader as torchvision's training reference uses them."""
+    import multiprocessing
+
     import torch
     from torch.utils.data import DataLoader
     from torchvision import transforms
@@ -147,10 +150,22 @@ def torchvision_rate(options, size):
             raise SystemExit(f"unexpected batch {images.dtype} {tuple(images.shape)}")
         seen += len(images)
         if start is None and seen >= WARM_UP:
-            start, first = time.perf_counter(), seen
+            team = [os.getpid(), *(worker.pid for worker in multiprocessing.active_children())]
+            start, spent, first = time.perf_counter(), cpu_seconds(team), seen
         elif start is not None and seen - first >= options.images:
-            return (seen - first) / (time.perf_counter() - start)
+            count, wall, cpu = seen - first, time.perf_counter() - start, cpu_seconds(team) - spent
+            return {"images_per_second": count / wall, "cpu_ms_per_image": 1000 * cpu / count}
     raise SystemExit("the images ended before the window did")
+
+
+def cpu_seconds(processes):
+    """What these processes have had of the processor. On a busy machine it tells more than the wall clock."""
+    ticks = 0
+    for process in processes:
+        # proc(5): after the name in parentheses, user and system time are the 12th and 13th fields.
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def warm_page_cache(options):
@@ -164,9 +179,12 @@ def warm_page_cache(options):
 
 def summary(runs, variants, sizes):
     """Median, least and greatest rate; and the median over rounds of the ratio to torchvision in the same round."""
-    rates = {}
+    rates, cpu = {}, {}
     for run in runs:
-        rates.setdefault((run["size"], run["variant"]), []).append((run["round"], run["images_per_second"]))
+        key = run["size"], run["variant"]
+        rates.setdefault(key, []).append((run["round"], run["images_per_second"]))
+        if "cpu_ms_per_image" in run:
+            cpu.setdefault(key, []).append(run["cpu_ms_per_image"])
     table = []
     for size in sizes:
         reference = dict(rates[size, TORCHVISION])
@@ -180,6 +198,7 @@ def summary(runs, variants, sizes):
                 "min": min(values),
                 "max": max(values),
                 "ratio": statistics.median(rate / reference[turn] for turn, rate in measured),
+                "cpu_ms_per_image": statistics.median(cpu[size, variant]) if (size, variant) in cpu else None,
                 "runs": len(values),
             })
     return table
@@ -241,13 +260,14 @@ def markdown(record):
         f"- Load average before the runs: {min(r['load_before'] for r in record['runs']):.1f} to "
         f"{max(r['load_before'] for r in record['runs']):.1f}",
         "",
-        "| size | loader | images/s, median | min to max | times torchvision | runs |",
-        "|---|---|---|---|---|---|",
+        "| size | loader | images/s, median | min to max | times torchvision | CPU ms an image | runs |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in record["table"]:
         spread = f"{row['min']:.0f} to {row['max']:.0f}"
+        cpu = f"{row['cpu_ms_per_image']:.2f}" if row["cpu_ms_per_image"] is not None else "not given"
         lines.append(
-            f"| {row['size']} | {row['variant']} | {row['median']:.0f} | {spread} | {row['ratio']:.2f} | {row['runs']} |"
+            f"| {row['size']} | {row['variant']} | {row['median']:.0f} | {spread} | {row['ratio']:.2f} | {cpu} | {row['runs']} |"
         )
     return "\n".join(lines) + "\n"
 
