@@ -107,6 +107,8 @@ struct Report<'a> {
     crop: String,
     fused: bool,
     peak_memory_bytes: Option<u64>,
+    /// Resident memory of the process after each round.
+    memory_after_round_bytes: Vec<u64>,
     rows: Vec<Row>,
 }
 
@@ -122,6 +124,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         workers = vec![std::thread::available_parallelism().map_or(1, Into::into)];
     }
     let mut rows: Vec<Row> = Vec::new();
+    let mut memory = Vec::new();
     for round in 0..args.rounds.max(1) {
         let pairs = workers.iter().flat_map(|&w| bands.iter().map(move |&b| (w, b)));
         for (at, (workers, band)) in pairs.enumerate() {
@@ -131,6 +134,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
             }
             rows[at].add(images, seconds, counters);
         }
+        memory.extend(machine::memory());
     }
     finish(&mut rows, args.base);
     let report = Report {
@@ -144,6 +148,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         crop: args.crop.to_string(),
         fused: !args.no_fuse,
         peak_memory_bytes: machine::peak_memory(),
+        memory_after_round_bytes: memory,
         rows,
     };
     if args.json {
@@ -287,5 +292,12 @@ fn print(report: &Report<'_>, args: &LoaderArgs) {
     println!("\nrate: images/s over those at {0} px. needed: what equal compute asks for, ({0}/band)^2.", report.base);
     if let Some(bytes) = report.peak_memory_bytes {
         println!("peak memory of the process: {:.0} MB", bytes as f64 * 1e-6);
+    }
+    if let [first, .., last] = report.memory_after_round_bytes[..] {
+        println!(
+            "resident after the first round: {:.0} MB, after the last: {:.0} MB",
+            first as f64 * 1e-6,
+            last as f64 * 1e-6
+        );
     }
 }
