@@ -31,7 +31,7 @@ enum Command {
     Decode(decode::Args),
     /// Train a vision transformer under a schedule.
     #[cfg(feature = "train")]
-    Train(train::Args),
+    Train(Box<train::Args>),
     /// Make a small data set, train on it under EfficientTrain++, and show what happened.
     #[cfg(feature = "train")]
     Demo(demo::Args),

@@ -79,7 +79,7 @@ impl Course {
 
     /// The step after `state`, and the state after that step; `None` when the run is over.
     pub(super) fn next(&self, state: &State) -> Option<(Step, State)> {
-        let Some(Turn { stage, progress, from, to }) = self.turn(state) else { return None };
+        let Turn { stage, progress, from, to } = self.turn(state)?;
         let Shard { rank, world } = self.shard;
         let step = Step {
             number: from.step,
@@ -87,7 +87,7 @@ impl Course {
             progress: progress.min(1.0),
             positions: (from.position + u64::from(rank)..)
                 .step_by(world as usize)
-                .take(self.samples(&from, &stage))
+                .take(self.samples(&from, stage))
                 .collect(),
             stage: stage.clone(),
         };
