@@ -24,9 +24,10 @@ use std::sync::Arc;
 ///
 /// The fused path composes the steps into one linear map for each axis, in f32. It leaves out the rounding to 8 bits
 /// after each axis of each resize, and the clamping of overshoot that goes with it; where the last step is a resize its
-/// result is still clamped to `0..=255`. So it equals the plain path without rounding, and differs from the 8-bit path by
-/// about one grey level, and by more where a bicubic or Lanczos filter overshoots black or white before the band is
-/// cut.
+/// result is still clamped to `0..=255`. So it equals the plain path without rounding (to 1e-5), and differs from the
+/// 8-bit path by at most 1.5 grey levels, 0.3 in the mean, where nothing overshoots. Where a filter overshoots black or
+/// white, the clamp in the middle is missing: `tests/render.rs` holds it to 6.5 (bilinear), 12 (bicubic) and 17 (Lanczos)
+/// grey levels at single pixels of a picture made of nothing but black and white edges, and to 0.9 in the mean.
 #[derive(Debug)]
 pub struct Renderer {
     level: Level,
@@ -133,7 +134,7 @@ impl Renderer {
     fn at(level: Level) -> Self {
         Self {
             level,
-            plain: Plain::default(),
+            plain: Plain { resizer: Resizer::at(level), ..Plain::default() },
             lanczos: HashMap::new(),
             fourier: HashMap::new(),
             rows: Weights::default(),
@@ -375,5 +376,44 @@ fn checker_sums(checker: &[f32], s: &[f64], horizontal: &Packed, flip: bool) -> 
 fn mirror(pixels: &mut [u8], size: Size) {
     for row in pixels.chunks_exact_mut(3 * size.width as usize) {
         row.as_chunks_mut::<3>().0.reverse();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::ResizedCrop;
+    use crate::shape::Rect;
+
+    #[test]
+    fn every_level_gives_the_same_picture() {
+        let mut draw = crate::rng::Draw::at(9, 0, 0, crate::rng::Purpose::Crop);
+        let size = Size::new(97, 71);
+        let pixels: Vec<u8> = (0..3 * size.pixels()).map(|_| draw.bits() as u8).collect();
+        let bands = [None, Some(BandCrop::Lanczos), Some(BandCrop::FOURIER)];
+        for (fuse, band) in [true, false].into_iter().flat_map(|fuse| bands.map(|band| (fuse, band))) {
+            let base = Size::square(60);
+            let (region, window) = (Rect::whole(size), Rect::whole(base));
+            let plan = SamplePlan {
+                crop: ResizedCrop { region, grid: base, window, filter: Filter::Bicubic },
+                flip: true,
+                band: band.map(|crop| BandPlan { band: 34, crop }),
+                fuse,
+                mean: [0.5; 3],
+                std: [0.25; 3],
+            };
+            let render = |level| {
+                let mut out = vec![f32::NAN; 3 * (plan.output() as usize).pow(2)];
+                let mut renderer = Renderer::at(level);
+                renderer.render(View::packed(&pixels, size), [0.0, 0.0, 97.0, 71.0], &plan, &mut out).unwrap();
+                out
+            };
+            let expected = render(Level::available()[0]);
+            for level in Level::available() {
+                for (at, (a, b)) in render(level).iter().zip(&expected).enumerate() {
+                    assert!((a - b).abs() <= 1e-5, "{level:?} fuse {fuse} {band:?}: value {at} is {a}, not {b}");
+                }
+            }
+        }
     }
 }

@@ -1,15 +1,22 @@
-//! Antialiased resize of 8-bit pixels, as Pillow does it.
+//! Antialiased resize of 8-bit pixels, bit for bit as Pillow does it.
+//!
+//! Pillow's arithmetic: weights as integers of 2^-22, sums in 32-bit integers, columns first, rounding to 8 bits and
+//! clamping after each axis. A resize with other arithmetic flips roundings, here and there by two grey levels, and one
+//! that combines rows first clamps overshoot at another place, which shows by many.
 
+use super::simd::{Kernel, Level, Vector};
+use super::weights::{Axis, Bands};
 use super::{Rgb8, View};
 use crate::error::{Error, Result};
 use crate::shape::{Filter, Size};
-use fast_image_resize as fir;
+
+/// Bits of a weight behind the point: 8 bits of the pixel and 2 of overshoot leave 22 of 32.
+const PRECISION: u32 = 32 - 8 - 2;
 
 /// Resizes the part `area` = `[x, y, width, height]` of `src` to `to`; RGB8 in, RGB8 out.
 ///
 /// The filter is widened by the reduction (antialiasing) and reads pixels of `src` outside `area` where it reaches
-/// over its border: Pillow's `Image.resize(size, filter, box)`. Columns are combined first, then rows, with rounding
-/// to 8 bits and clamping after each. It differs from Pillow by one grey level at most.
+/// over its border: Pillow's `Image.resize(to, filter, box)`, whose output it equals.
 ///
 /// # Errors
 /// [`Error::Config`] if `src` does not hold its pixels, `area` does not lie in it or `to` is empty.
@@ -20,16 +27,29 @@ pub fn resize(src: View<'_>, area: [f64; 4], to: Size, filter: Filter) -> Result
 }
 
 /// [`resize`] with memory that is kept from one image to the next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Resizer {
-    fir: fir::Resizer,
+    level: Level,
+    columns: Fixed,
+    rows: Fixed,
+    /// Source rows, resized along their length.
     middle: Vec<u8>,
+}
+
+impl Default for Resizer {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Resizer {
     /// No memory is taken before the first image.
     pub fn new() -> Self {
-        Self::default()
+        Self::at(Level::detect())
+    }
+
+    pub(crate) fn at(level: Level) -> Self {
+        Self { level, columns: Fixed::default(), rows: Fixed::default(), middle: Vec::new() }
     }
 
     /// As [`resize`], into `out`, whose length becomes `3 * to.width * to.height`.
@@ -42,46 +62,147 @@ impl Resizer {
             return Err(Error::config("resize", format!("to {}x{}: expected at least one pixel", to.width, to.height)));
         }
         let [x, y, width, height] = fit_area(area, src.size)?;
-        let (first, last) = reach(y, height, src.size.height, to.height, filter);
-        let middle_size = Size::new(to.width, last - first);
+        let axis = |input: u32, origin, length, outputs: u32| Axis {
+            input: input as usize,
+            origin,
+            scale: length / f64::from(outputs),
+            outputs: outputs as usize,
+        };
+        self.columns.prepare(filter, axis(src.size.width, x, width, to.width));
+        self.rows.prepare(filter, axis(src.size.height, y, height, to.height));
+        let (first, end) = self.rows.reach();
         let row = 3 * to.width as usize;
-        fit(&mut self.middle, row * middle_size.height as usize);
-        fit(out, row * to.height as usize);
-
-        // Two calls instead of one: alone, the library combines rows first and so clamps overshoot at another point
-        // than Pillow, which shows by many grey levels at saturated edges.
-        let algorithm = fir::ResizeAlg::Convolution(match filter {
-            Filter::Bilinear => fir::FilterType::Bilinear,
-            Filter::Bicubic => fir::FilterType::CatmullRom,
-            Filter::Lanczos3 => fir::FilterType::Lanczos3,
-        });
-        let options = fir::ResizeOptions::new().resize_alg(algorithm);
-        let columns = options.crop(x, f64::from(first), width, f64::from(last - first));
-        one_pass(&mut self.fir, src, middle_size, &mut self.middle, &columns)?;
-        let rows = options.crop(0.0, y - f64::from(first), f64::from(to.width), height);
-        one_pass(&mut self.fir, View::packed(&self.middle, middle_size), to, out, &rows)
+        if self.middle.len() < row * (end - first) {
+            self.middle.resize(row * (end - first), 0);
+        }
+        out.resize(row * to.height as usize, 0);
+        let middle = &mut self.middle[..row * (end - first)];
+        self.level.run(AlongRows { src, first, weights: &self.columns, dst: middle });
+        self.level.run(AcrossRows { src: middle, first, row, weights: &self.rows, dst: out });
+        Ok(())
     }
 }
 
-/// Sets the length; memory is taken only if the buffer has never been as long.
-fn fit(buffer: &mut Vec<u8>, len: usize) {
-    if buffer.len() < len {
-        buffer.resize(len, 0);
-    } else {
-        buffer.truncate(len);
+/// Weights of one axis as integers.
+#[derive(Debug, Default)]
+struct Fixed {
+    bands: Bands,
+    /// Weights of row `i` from `starts[i]` to `starts[i + 1]`.
+    starts: Vec<usize>,
+    values: Vec<i32>,
+}
+
+impl Fixed {
+    fn prepare(&mut self, filter: Filter, axis: Axis) {
+        self.bands.resample(filter, axis);
+        self.starts.clear();
+        self.values.clear();
+        self.starts.push(0);
+        for i in 0..self.bands.rows() {
+            let (_, weights) = self.bands.row(i);
+            self.values.extend(weights.iter().map(|w| (w * f64::from(1 << PRECISION)).round() as i32));
+            self.starts.push(self.values.len());
+        }
+    }
+
+    /// First source sample of row `i`, and its weights.
+    fn row(&self, i: usize) -> (usize, &[i32]) {
+        (self.bands.row(i).0, &self.values[self.starts[i]..self.starts[i + 1]])
+    }
+
+    /// First and one-past-last source sample of all rows.
+    fn reach(&self) -> (usize, usize) {
+        let rows = || (0..self.bands.rows()).map(|i| self.bands.row(i));
+        let first = rows().map(|(start, _)| start).min().unwrap_or(0);
+        (first, rows().map(|(start, weights)| start + weights.len()).max().unwrap_or(0))
     }
 }
 
-fn one_pass(
-    resizer: &mut fir::Resizer,
-    src: View<'_>,
-    to: Size,
-    out: &mut [u8],
-    options: &fir::ResizeOptions,
-) -> Result<()> {
-    let mut out = fir::images::TypedImage::<fir::pixels::U8x3>::from_buffer(to.width, to.height, out)
-        .map_err(|e| Error::config("resize", e.to_string()))?;
-    resizer.resize_typed(&Strided(src), &mut out, options).map_err(|e| Error::config("resize", e.to_string()))
+/// A sum to a byte. Its start value is one half.
+#[inline(always)]
+fn to_byte(sum: i32) -> u8 {
+    (sum >> PRECISION).clamp(0, 255) as u8
+}
+
+const HALF: i32 = 1 << (PRECISION - 1);
+
+/// Resizes rows along their length: source rows from `first` on, as many as `dst` holds.
+struct AlongRows<'a> {
+    src: View<'a>,
+    first: usize,
+    weights: &'a Fixed,
+    dst: &'a mut [u8],
+}
+
+impl Kernel for AlongRows<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let row = 3 * self.weights.bands.rows();
+        for (y, dst) in self.dst.chunks_exact_mut(row).enumerate() {
+            let src = &self.src.pixels[(self.first + y) * self.src.stride..];
+            for (i, out) in dst.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+                let (start, weights) = self.weights.row(i);
+                let pixels = &src[3 * start..];
+                // Four bytes at once: the sum over the fourth, of the next pixel, is not used. The very last pixel of an
+                // image has no next one.
+                let sums = if pixels.len() > 3 * weights.len() {
+                    // SAFETY: the caller's promise; `3 * weights.len() + 1` bytes are there.
+                    unsafe { V::weigh_pixels(weights, pixels.as_ptr()) }
+                } else {
+                    std::array::from_fn(|c| {
+                        let channel = pixels.iter().skip(c).step_by(3);
+                        weights.iter().zip(channel).map(|(weight, byte)| weight * i32::from(*byte)).sum()
+                    })
+                };
+                for c in 0..3 {
+                    out[c] = to_byte(HALF + sums[c]);
+                }
+            }
+        }
+    }
+}
+
+/// Combines rows of `row` bytes. The first row of `src` is source row `first`.
+struct AcrossRows<'a> {
+    src: &'a [u8],
+    first: usize,
+    row: usize,
+    weights: &'a Fixed,
+    dst: &'a mut [u8],
+}
+
+impl AcrossRows<'_> {
+    /// `N` bytes of one output row.
+    #[inline(always)]
+    fn tile<const N: usize>(src: &[u8], row: usize, weights: &[i32], dst: &mut [u8; N]) {
+        let mut sums = [HALF; N];
+        for (weight, row) in weights.iter().zip(src.chunks(row)) {
+            let bytes: &[u8; N] = row.first_chunk().expect("a tile lies inside its row");
+            for (sum, byte) in sums.iter_mut().zip(bytes) {
+                *sum += weight * i32::from(*byte);
+            }
+        }
+        *dst = sums.map(to_byte);
+    }
+}
+
+impl Kernel for AcrossRows<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        const TILE: usize = 64;
+        for (i, dst) in self.dst.chunks_exact_mut(self.row).enumerate() {
+            let (start, weights) = self.weights.row(i);
+            let src = &self.src[(start - self.first) * self.row..][..weights.len() * self.row];
+            let (tiles, rest) = dst.as_chunks_mut::<TILE>();
+            let used = tiles.len() * TILE;
+            for (t, tile) in tiles.iter_mut().enumerate() {
+                Self::tile(&src[t * TILE..], self.row, weights, tile);
+            }
+            for (x, byte) in rest.iter_mut().enumerate() {
+                Self::tile(&src[used + x..], self.row, weights, std::array::from_mut(byte));
+            }
+        }
+    }
 }
 
 /// `area` if it lies in an image of this size, without the rounding errors that put its end past the border.
@@ -104,37 +225,3 @@ pub(crate) fn fit_area(area: [f64; 4], size: Size) -> Result<[f64; 4]> {
     let (x, y) = (x.max(0.0), y.max(0.0));
     Ok([x, y, width.min(f64::from(size.width) - x), height.min(f64::from(size.height) - y)])
 }
-
-/// First and one-past-last source sample that any output of an axis may read.
-fn reach(start: f64, length: f64, input: u32, outputs: u32, filter: Filter) -> (u32, u32) {
-    let scale = length / f64::from(outputs);
-    let support = filter.support() * scale.max(1.0);
-    let first = (start + 0.5 * scale - support).floor().clamp(0.0, f64::from(input - 1)) as u32;
-    let last = (start + length - 0.5 * scale + support).ceil().clamp(f64::from(first + 1), f64::from(input)) as u32;
-    (first, last)
-}
-
-/// A [`View`] as the resize library sees images.
-struct Strided<'a>(View<'a>);
-
-// SAFETY: `row` gives `3 * width` bytes, which are `width` pixels.
-unsafe impl fir::ImageView for Strided<'_> {
-    type Pixel = fir::pixels::U8x3;
-
-    fn width(&self) -> u32 {
-        self.0.size.width
-    }
-
-    fn height(&self) -> u32 {
-        self.0.size.height
-    }
-
-    fn iter_rows(&self, start_row: u32) -> impl Iterator<Item = &[Self::Pixel]> {
-        (start_row..self.0.size.height).map(|y| {
-            let row = self.0.row(y as usize);
-            // SAFETY: `U8x3` is `repr(C)` around `[u8; 3]` and nothing else: size 3, alignment 1, any bytes valid.
-            unsafe { std::slice::from_raw_parts(row.as_ptr().cast(), row.len() / 3) }
-        })
-    }
-}
-const _: () = assert!(size_of::<fir::pixels::U8x3>() == 3 && align_of::<fir::pixels::U8x3>() == 1);

@@ -97,6 +97,19 @@ pub(crate) trait Vector: Copy {
     unsafe fn clamp(self, low: Self, high: Self) -> Self;
     /// 8 x 8 values at `from` (rows `from_stride` apart), mapped by `post`, to `to` with rows and columns exchanged.
     unsafe fn transpose8(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize, post: Post);
+    /// `sum_k weights[k] * from[3 k + c]` for `c` in 0..4, wrapping. Reads `3 * weights.len() + 1` bytes.
+    #[inline(always)]
+    unsafe fn weigh_pixels(weights: &[i32], from: *const u8) -> [i32; 4] {
+        let mut sums = [0i32; 4];
+        for (k, weight) in weights.iter().enumerate() {
+            // SAFETY: the caller's promise.
+            let pixel = unsafe { from.add(3 * k).cast::<[u8; 4]>().read_unaligned() };
+            for (sum, byte) in sums.iter_mut().zip(pixel) {
+                *sum = sum.wrapping_add(weight.wrapping_mul(i32::from(byte)));
+            }
+        }
+        sums
+    }
 }
 
 /// Last step of a value: `clamp(v, low, high) * scale + offset`.
@@ -257,10 +270,33 @@ mod x86 {
         }
     }
 
+    /// # Safety
+    /// AVX2, and as for [`Vector::weigh_pixels`].
+    #[inline(always)]
+    unsafe fn weigh_pixels(weights: &[i32], from: *const u8) -> [i32; 4] {
+        // SAFETY: the caller's promise; four bytes are read for each weight.
+        unsafe {
+            let mut sums = _mm_setzero_si128();
+            for (k, weight) in weights.iter().enumerate() {
+                let pixel = from.add(3 * k).cast::<i32>().read_unaligned();
+                let pixel = _mm_cvtepu8_epi32(_mm_cvtsi32_si128(pixel));
+                sums = _mm_add_epi32(sums, _mm_mullo_epi32(pixel, _mm_set1_epi32(*weight)));
+            }
+            let mut out = [0; 4];
+            _mm_storeu_si128(out.as_mut_ptr().cast(), sums);
+            out
+        }
+    }
+
     impl Vector for Avx2 {
         const LANES: usize = 8;
         type Single = Single<true>;
 
+        #[inline(always)]
+        unsafe fn weigh_pixels(weights: &[i32], from: *const u8) -> [i32; 4] {
+            // SAFETY: the caller's promise.
+            unsafe { weigh_pixels(weights, from) }
+        }
         #[inline(always)]
         unsafe fn splat(value: f32) -> Self {
             // SAFETY: the caller's promise, here and in every method below.
@@ -325,6 +361,11 @@ mod x86 {
         const LANES: usize = 16;
         type Single = Single<true>;
 
+        #[inline(always)]
+        unsafe fn weigh_pixels(weights: &[i32], from: *const u8) -> [i32; 4] {
+            // SAFETY: the caller's promise.
+            unsafe { weigh_pixels(weights, from) }
+        }
         #[inline(always)]
         unsafe fn splat(value: f32) -> Self {
             // SAFETY: the caller's promise, here and in every method below.

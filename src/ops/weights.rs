@@ -19,7 +19,7 @@ impl Filter {
             Self::Bilinear => (1.0 - x).max(0.0),
             // Keys' cubic, a = -1/2.
             Self::Bicubic if x < 1.0 => (1.5 * x - 2.5) * x * x + 1.0,
-            Self::Bicubic if x < 2.0 => ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0,
+            Self::Bicubic if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5,
             Self::Lanczos3 if x < 3.0 => sinc(x) * sinc(x / 3.0),
             Self::Bicubic | Self::Lanczos3 => 0.0,
         }
@@ -86,6 +86,7 @@ impl Bands {
     pub(crate) fn resample(&mut self, filter: Filter, axis: Axis) {
         let widen = axis.scale.max(1.0);
         let support = filter.support() * widen;
+        let narrow = 1.0 / widen;
         self.clear(axis.outputs, support.ceil() as usize * 2 + 1);
         for i in 0..axis.outputs {
             let center = axis.origin + (i as f64 + 0.5) * axis.scale;
@@ -94,7 +95,7 @@ impl Bands {
             let row = &mut self.values[i * self.pitch..][..last - first];
             let mut sum = 0.0;
             for (n, w) in row.iter_mut().enumerate() {
-                *w = filter.weight(((first + n) as f64 - center + 0.5) / widen);
+                *w = filter.weight(((first + n) as f64 - center + 0.5) * narrow);
                 sum += *w;
             }
             row.iter_mut().for_each(|w| *w /= sum);
@@ -109,11 +110,13 @@ impl Bands {
 
     /// The matrix product `outer * inner`: `inner` is applied first.
     pub(crate) fn compose(&mut self, outer: &Self, inner: &Self) {
-        // Rows of a resampling start and end in order, so the first and last tap bound the run.
+        // Not simply the first tap's start and the last tap's end: zeros at the ends of a row are left out, so runs of
+        // neighbours need not start and end in order.
         let run = |i: usize| {
             let (start, weights) = outer.row(i);
-            let last = start + weights.len() - 1;
-            (inner.starts[start], inner.starts[last] + inner.lens[last])
+            let taps = start..start + weights.len();
+            let first = taps.clone().map(|n| inner.starts[n]).min().unwrap_or(0);
+            (first, taps.map(|n| inner.starts[n] + inner.lens[n]).max().unwrap_or(first))
         };
         let pitch = (0..outer.rows()).map(|i| run(i).1 - run(i).0).max().unwrap_or(0);
         self.clear(outer.rows(), pitch);
