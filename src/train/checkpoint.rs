@@ -169,7 +169,7 @@ fn first_difference(
 }
 
 fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().to_vec().expect("parameters and moments are f32")
+    tensor.into_data().try_to_vec().expect("parameters and moments are f32")
 }
 
 /// The path of the parameter that a walk over a module is at, such as `blocks.0.query.weight`.

@@ -154,7 +154,7 @@ pub(super) fn score(model: &Vit, config: &TrainConfig, workers: &Workers, batch:
         let targets = loss::targets(labels, classes, 0.0, &chunks.device)?;
         let scores = model.forward(images, None);
         let loss = loss::cross_entropy(scores.clone(), targets).into_scalar::<f32>();
-        let scores = scores.into_data().to_vec::<f32>().expect("scores are f32");
+        let scores = scores.into_data().try_to_vec::<f32>().expect("scores are f32");
         Ok((f64::from(loss), loss::hits(&scores, classes, labels)))
     };
     workers.in_order(chunks.count(), one, |part: Result<(f64, Hits)>| match (&mut sum, part) {

@@ -79,7 +79,7 @@ impl Trainer {
         let dim = self.config.model.dim;
         self.optimizer.reshape(self.model.position.id, |moment| {
             let device = moment.device();
-            let table = moment.into_data().to_vec::<f32>().expect("moments are f32");
+            let table = moment.into_data().try_to_vec::<f32>().expect("moments are f32");
             let table = position::resize(&table, dim, from, to);
             let len = table.len();
             Tensor::from_data(TensorData::new(table, [len]), &device)

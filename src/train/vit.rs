@@ -71,7 +71,7 @@ impl Vit {
         let from = (rows - 1).isqrt();
         self.position = self.position.map(|table| {
             let device = table.device();
-            let table = table.into_data().to_vec::<f32>().expect("parameters are f32");
+            let table = table.into_data().try_to_vec::<f32>().expect("parameters are f32");
             let table = position::resize(&table, dim, from, grid);
             Tensor::from_data(TensorData::new(table, [1, 1 + grid * grid, dim]), &device)
         });
