@@ -1,9 +1,9 @@
 //! Loss and gradient of a batch: cut into chunks, one CPU thread each, summed in the order of the chunks.
 //!
-//! The CPU backend runs most operations on one thread, so a batch keeps one core busy and the others wait. Chunks of a
-//! batch are independent up to the sum of their gradients: each thread differentiates whole chunks, which uses all
-//! cores and keeps a chunk's activations in cache (measured: `benches/train.rs`). The sum is made in order, so one
-//! thread and sixteen give the same bits.
+//! The CPU backend runs most element-wise operations on one thread, so a batch keeps one core busy and the others wait.
+//! Chunks of a batch are independent up to the sum of their gradients: each thread differentiates whole chunks, which
+//! uses all cores (`benches/train.rs` takes the number of threads and the size of a chunk). The sum is made in order, so
+//! one thread and sixteen give the same bits.
 
 use super::block::DropPath;
 use super::config::TrainConfig;

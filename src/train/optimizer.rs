@@ -122,7 +122,7 @@ mod tests {
     }
 
     fn values<const D: usize>(param: &Param<Tensor<D>>) -> Vec<f32> {
-        param.val().into_data().to_vec().unwrap()
+        param.val().into_data().try_to_vec().unwrap()
     }
 
     fn gradient(id: ParamId, values: &[f32]) -> Gradients {
@@ -181,7 +181,7 @@ mod tests {
         let mut adam = AdamW::new(AdamWConfig { clip: Some(1.0), ..AdamWConfig::default() });
         let norm = adam.step(&mut model, all, 0.1, 0).unwrap();
         assert!((norm - 172f64.sqrt()).abs() < 1e-5, "{norm}");
-        let first: Vec<f32> = adam.moments[&id].first.to_data().to_vec().unwrap();
+        let first: Vec<f32> = adam.moments[&id].first.to_data().try_to_vec().unwrap();
         assert!((f64::from(first[0]) - 0.1 * 4.0 / norm).abs() < 1e-6, "{first:?}");
     }
 
