@@ -4,9 +4,9 @@
 //! The batches are made here, so that the example shows what the trainer asks of a feed; with images on disk the feed is
 //! the loader.
 
+use bandfeed::schedule::LearningRate;
 use bandfeed::train::{
-    Checkpoints, Device, EvalReport, Feed, LearningRate, Pass, Run, StepReport, TrainConfig, Trainer, VitConfig, Watch,
-    fit,
+    Checkpoints, Device, EvalReport, Feed, Pass, Run, StepReport, TrainConfig, Trainer, VitConfig, Watch, fit,
 };
 use bandfeed::{Batch, Images, Result, Stage};
 use std::sync::atomic::AtomicBool;
