@@ -26,8 +26,15 @@ use std::sync::Arc;
 /// after each axis of each resize, and the clamping of overshoot that goes with it; where the last step is a resize its
 /// result is still clamped to `0..=255`. So it equals the plain path without rounding (to 1e-5), and differs from the
 /// 8-bit path by at most 1.5 grey levels, 0.3 in the mean, where nothing overshoots. Where a filter overshoots black or
-/// white, the clamp in the middle is missing: `tests/render.rs` holds it to 6.5 (bilinear), 12 (bicubic) and 17 (Lanczos)
-/// grey levels at single pixels of a picture made of nothing but black and white edges, and to 0.9 in the mean.
+/// white, the clamps in the middle are missing. Largest difference at any pixel of 200 photos, 224 -> 96, in grey levels:
+///
+/// | crop's filter | no band | Lanczos band | Fourier band |
+/// |---|---|---|---|
+/// | bilinear | 1.0 | 14.6 | 1.1 |
+/// | bicubic | 17 | 18.4 | 12.2 |
+/// | Lanczos-3 | 34 | 24.2 | 21.2 |
+///
+/// and the mean is 0.13 to 0.33 in all of them. A caller who needs the released code's bytes takes the plain path.
 #[derive(Debug)]
 pub struct Renderer {
     level: Level,

@@ -2,7 +2,9 @@
 //!
 //! Pillow's arithmetic: weights as integers of 2^-22, sums in 32-bit integers, columns first, rounding to 8 bits and
 //! clamping after each axis. A resize with other arithmetic flips roundings, here and there by two grey levels, and one
-//! that combines rows first clamps overshoot at another place, which shows by many.
+//! that combines rows first clamps overshoot at another place, which shows by many: up to 21 on photos.
+//!
+//! Columns are combined first always, as in Pillow up to 12. Pillow 13 combines rows first for some tall images.
 
 use super::simd::{Kernel, Level, Vector};
 use super::weights::{Axis, Bands};
@@ -16,7 +18,7 @@ const PRECISION: u32 = 32 - 8 - 2;
 /// Resizes the part `area` = `[x, y, width, height]` of `src` to `to`; RGB8 in, RGB8 out.
 ///
 /// The filter is widened by the reduction (antialiasing) and reads pixels of `src` outside `area` where it reaches
-/// over its border: Pillow's `Image.resize(to, filter, box)`, whose output it equals.
+/// over its border: Pillow's `Image.resize(to, filter, box)`, whose output (version 12) it equals.
 ///
 /// # Errors
 /// [`Error::Config`] if `src` does not hold its pixels, `area` does not lie in it or `to` is empty.
