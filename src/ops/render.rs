@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// Runs plans: resized crop, flip, band crop, normalise. One for each worker.
 ///
 /// It keeps its buffers, and the tables of every band that it has met, so that a warm renderer takes no memory for an
-/// image on the fused path. (On the plain path the resize library takes some for its weights.)
+/// image.
 ///
 /// # Plain and fused
 /// The plain path runs the steps in the order and with the types of the released code (`low-frequency-crop.md` §4):
@@ -110,8 +110,8 @@ impl Weights {
 }
 
 /// Taps from which on rows of bytes are combined four at a time: then their runs overlap enough to pay for the zeros
-/// that make them one. Measured by `benches/resize.rs`.
-const LONG_RUN: usize = 8;
+/// that make them one. Measured at 400 x 300: 20 % of the whole gained with 32 taps (Lanczos band 96), 10 % lost with 8.
+const LONG_RUN: usize = 10;
 
 /// What `render` has checked and worked out.
 struct Job<'a> {
