@@ -86,7 +86,7 @@ struct Part {
 impl Folded {
     /// Folds `matrix`, `(band, size)` row-major, and the checkerboard's vector of an even band.
     pub(crate) fn new(matrix: &[f64], checker: Option<&[f64]>, band: usize, size: usize, grid: Grid) -> Self {
-        let halved = band % 2 == 0 && size % 2 == 0;
+        let halved = band.is_multiple_of(2) && size.is_multiple_of(2);
         let (input, output) = (Mirror::new(size, halved, grid), Mirror::new(band, halved, grid));
         let mut parts = Vec::new();
         // The vector is a wave of B/2 periods, a sine on the papers' grid and a cosine on the other, so it lives in one

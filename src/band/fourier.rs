@@ -56,7 +56,7 @@ fn entry(b: i64, n: i64, i: i64, s: i64, grid: Grid) -> f64 {
 pub(crate) fn checker(band: u32, size: u32, grid: Grid) -> Option<Vec<f64>> {
     let (b, n) = (i64::from(band), i64::from(size));
     let phase = |p: i64| PI * p.rem_euclid(4 * n) as f64 / (2 * n) as f64;
-    (band % 2 == 0).then(|| match grid {
+    band.is_multiple_of(2).then(|| match grid {
         Grid::Paper => (0..n).map(|s| phase(2 * b * s).sin()).collect(),
         Grid::HalfPixel => (0..n).map(|s| phase(b * (2 * s + 1)).cos()).collect(),
     })
@@ -263,7 +263,7 @@ impl Fourier {
 
     fn check_lengths(&self, planes: usize, out: usize) -> Result<()> {
         let (size, band) = (self.rows.size * self.columns.size, self.rows.band * self.columns.band);
-        if planes % size != 0 || out % band != 0 || planes / size != out / band {
+        if !planes.is_multiple_of(size) || !out.is_multiple_of(band) || planes / size != out / band {
             let (h, w, bh, bw) = (self.rows.size, self.columns.size, self.rows.band, self.columns.band);
             return Err(Error::config(
                 "band crop",

@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// Runs plans: resized crop, flip, band crop, normalise. One for each worker.
 ///
 /// It keeps its buffers, and the tables of every band that it has met, so that a warm renderer takes no memory for an
-/// image on the fused path. (On the plain path the resize library takes some for its weights.)
+/// image.
 ///
 /// # Plain and fused
 /// The plain path runs the steps in the order and with the types of the released code (`low-frequency-crop.md` §4):
@@ -26,8 +26,15 @@ use std::sync::Arc;
 /// after each axis of each resize, and the clamping of overshoot that goes with it; where the last step is a resize its
 /// result is still clamped to `0..=255`. So it equals the plain path without rounding (to 1e-5), and differs from the
 /// 8-bit path by at most 1.5 grey levels, 0.3 in the mean, where nothing overshoots. Where a filter overshoots black or
-/// white, the clamp in the middle is missing: `tests/render.rs` holds it to 6.5 (bilinear), 12 (bicubic) and 17 (Lanczos)
-/// grey levels at single pixels of a picture made of nothing but black and white edges, and to 0.9 in the mean.
+/// white, the clamps in the middle are missing. Largest difference at any pixel of 200 photos, 224 -> 96, in grey levels:
+///
+/// | crop's filter | no band | Lanczos band | Fourier band |
+/// |---|---|---|---|
+/// | bilinear | 1.0 | 14.6 | 1.1 |
+/// | bicubic | 17 | 18.4 | 12.2 |
+/// | Lanczos-3 | 34 | 24.2 | 21.2 |
+///
+/// and the mean is 0.13 to 0.33 in all of them. A caller who needs the released code's bytes takes the plain path.
 #[derive(Debug)]
 pub struct Renderer {
     level: Level,
@@ -103,8 +110,8 @@ impl Weights {
 }
 
 /// Taps from which on rows of bytes are combined four at a time: then their runs overlap enough to pay for the zeros
-/// that make them one. Measured by `benches/resize.rs`.
-const LONG_RUN: usize = 8;
+/// that make them one. Measured at 400 x 300: 20 % of the whole gained with 32 taps (Lanczos band 96), 10 % lost with 8.
+const LONG_RUN: usize = 10;
 
 /// What `render` has checked and worked out.
 struct Job<'a> {

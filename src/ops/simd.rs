@@ -97,18 +97,54 @@ pub(crate) trait Vector: Copy {
     unsafe fn clamp(self, low: Self, high: Self) -> Self;
     /// 8 x 8 values at `from` (rows `from_stride` apart), mapped by `post`, to `to` with rows and columns exchanged.
     unsafe fn transpose8(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize, post: Post);
-    /// `sum_k weights[k] * from[3 k + c]` for `c` in 0..4, wrapping. Reads `3 * weights.len() + 1` bytes.
+    /// `sum_k w[k] * from[3 k + c]` for three channels `c`, modulo 2^32, with the weights as [`PixelWeights`].
+    /// Reads `12 * weights.len() + 4` bytes.
     #[inline(always)]
-    unsafe fn weigh_pixels(weights: &[i32], from: *const u8) -> [i32; 4] {
-        let mut sums = [0i32; 4];
-        for (k, weight) in weights.iter().enumerate() {
-            // SAFETY: the caller's promise.
-            let pixel = unsafe { from.add(3 * k).cast::<[u8; 4]>().read_unaligned() };
-            for (sum, byte) in sums.iter_mut().zip(pixel) {
-                *sum = sum.wrapping_add(weight.wrapping_mul(i32::from(byte)));
+    unsafe fn weigh_pixels(weights: &[PixelWeights], from: *const u8) -> [i32; 3] {
+        let mut sums = [0i32; 3];
+        for (group, weights) in weights.iter().enumerate() {
+            for k in 0..4 {
+                let weight = weights.get(k);
+                for (c, sum) in sums.iter_mut().enumerate() {
+                    // SAFETY: the caller's promise.
+                    let byte = unsafe { *from.add(12 * group + 3 * k + c) };
+                    *sum = sum.wrapping_add(weight.wrapping_mul(i32::from(byte)));
+                }
             }
         }
         sums
+    }
+}
+
+/// Four integer weights for four neighbouring RGB pixels, laid out for products of pairs of 16 bits: each weight is split
+/// as `high * 2^11 + low`, and lane `8 (k / 2) + 2 c + k % 2` of both halves belongs to pixel `k` and channel `c` (the
+/// fourth channel is not there).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C, align(32))]
+pub(crate) struct PixelWeights {
+    high: [i16; 16],
+    low: [i16; 16],
+}
+
+impl PixelWeights {
+    const LOW_BITS: u32 = 11;
+
+    /// Up to four weights, each between -2^26 and 2^26; missing ones are 0.
+    pub(crate) fn new(weights: &[i32]) -> Self {
+        let mut out = Self { high: [0; 16], low: [0; 16] };
+        for (k, weight) in weights.iter().enumerate() {
+            for c in 0..4 {
+                let lane = 8 * (k / 2) + 2 * c + k % 2;
+                out.high[lane] = (weight >> Self::LOW_BITS) as i16;
+                out.low[lane] = (weight & ((1 << Self::LOW_BITS) - 1)) as i16;
+            }
+        }
+        out
+    }
+
+    fn get(&self, k: usize) -> i32 {
+        let lane = 8 * (k / 2) + k % 2;
+        (i32::from(self.high[lane]) << Self::LOW_BITS) + i32::from(self.low[lane])
     }
 }
 
@@ -245,7 +281,7 @@ impl Vector for Plain {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Post, Single, Vector};
+    use super::{PixelWeights, Post, Single, Vector};
     use std::arch::x86_64::*;
 
     /// 256 bits.
@@ -273,18 +309,23 @@ mod x86 {
     /// # Safety
     /// AVX2, and as for [`Vector::weigh_pixels`].
     #[inline(always)]
-    unsafe fn weigh_pixels(weights: &[i32], from: *const u8) -> [i32; 4] {
-        // SAFETY: the caller's promise; four bytes are read for each weight.
+    unsafe fn weigh_pixels(weights: &[PixelWeights], from: *const u8) -> [i32; 3] {
+        // SAFETY: the caller's promise; 16 bytes are read for each four pixels.
         unsafe {
-            let mut sums = _mm_setzero_si128();
-            for (k, weight) in weights.iter().enumerate() {
-                let pixel = from.add(3 * k).cast::<i32>().read_unaligned();
-                let pixel = _mm_cvtepu8_epi32(_mm_cvtsi32_si128(pixel));
-                sums = _mm_add_epi32(sums, _mm_mullo_epi32(pixel, _mm_set1_epi32(*weight)));
+            // r0 r1 g0 g1 b0 b1 . .  r2 r3 g2 g3 b2 b3 . .
+            let pairs = _mm_setr_epi8(0, 3, 1, 4, 2, 5, -1, -1, 6, 9, 7, 10, 8, 11, -1, -1);
+            let (mut high, mut low) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+            for (group, weights) in weights.iter().enumerate() {
+                let pixels = _mm_shuffle_epi8(_mm_loadu_si128(from.add(12 * group).cast()), pairs);
+                let pixels = _mm256_cvtepu8_epi16(pixels);
+                let weight = _mm256_load_si256(weights.high.as_ptr().cast());
+                high = _mm256_add_epi32(high, _mm256_madd_epi16(pixels, weight));
+                let weight = _mm256_load_si256(weights.low.as_ptr().cast());
+                low = _mm256_add_epi32(low, _mm256_madd_epi16(pixels, weight));
             }
-            let mut out = [0; 4];
-            _mm_storeu_si128(out.as_mut_ptr().cast(), sums);
-            out
+            let sums = _mm256_add_epi32(_mm256_slli_epi32::<{ PixelWeights::LOW_BITS as i32 }>(high), low);
+            let sums = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
+            [_mm_cvtsi128_si32(sums), _mm_extract_epi32::<1>(sums), _mm_extract_epi32::<2>(sums)]
         }
     }
 
@@ -293,7 +334,7 @@ mod x86 {
         type Single = Single<true>;
 
         #[inline(always)]
-        unsafe fn weigh_pixels(weights: &[i32], from: *const u8) -> [i32; 4] {
+        unsafe fn weigh_pixels(weights: &[PixelWeights], from: *const u8) -> [i32; 3] {
             // SAFETY: the caller's promise.
             unsafe { weigh_pixels(weights, from) }
         }
@@ -362,7 +403,7 @@ mod x86 {
         type Single = Single<true>;
 
         #[inline(always)]
-        unsafe fn weigh_pixels(weights: &[i32], from: *const u8) -> [i32; 4] {
+        unsafe fn weigh_pixels(weights: &[PixelWeights], from: *const u8) -> [i32; 3] {
             // SAFETY: the caller's promise.
             unsafe { weigh_pixels(weights, from) }
         }

@@ -1,6 +1,6 @@
 """Makes scene.png and the Pillow goldens that tests/resample.rs compares with.
 
-    pip install pillow==13.0.0 numpy==2.4.6
+    pip install pillow==12.3.0 numpy==2.4.6
     python3 make_resample.py
 
 The scene is drawn here from formulas: soft gradients, 1/f noise, hard black and white edges that make filters overshoot,
