@@ -83,6 +83,8 @@ struct Row {
     /// Images a second that equal compute asks for, relative to the base: `(base / band)^2`.
     needed: f64,
     megabytes_per_second: f64,
+    /// Processor time of one image in milliseconds, the whole process; absent where the system does not tell.
+    cpu_ms_per_image: Option<f64>,
     /// Worker time of one image in milliseconds, by part.
     read_ms: f64,
     decode_ms: f64,
@@ -93,6 +95,8 @@ struct Row {
     counters: Counters,
     #[serde(skip)]
     seconds: f64,
+    #[serde(skip)]
+    cpu_seconds: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -128,11 +132,11 @@ pub(crate) fn run(command: &Command) -> Result<()> {
     for round in 0..args.rounds.max(1) {
         let pairs = workers.iter().flat_map(|&w| bands.iter().map(move |&b| (w, b)));
         for (at, (workers, band)) in pairs.enumerate() {
-            let (images, seconds, counters) = window(args, &source, workers, band, round as u64)?;
+            let window = measure(args, &source, workers, band, round as u64)?;
             if round == 0 {
                 rows.push(Row::new(workers, band, args.base));
             }
-            rows[at].add(images, seconds, counters);
+            rows[at].add(&window);
         }
         memory.extend(machine::memory());
     }
@@ -167,14 +171,15 @@ fn default_bands(base: u32) -> Result<Vec<u32>> {
     Ok(bands)
 }
 
-/// One timed window: images, seconds, and the loader's counters over it.
-fn window(
-    args: &LoaderArgs,
-    source: &Arc<dyn Source>,
-    workers: usize,
-    band: u32,
-    round: u64,
-) -> Result<(u64, f64, Counters)> {
+/// One timed window.
+struct Window {
+    images: u64,
+    seconds: f64,
+    cpu_seconds: Option<f64>,
+    counters: Counters,
+}
+
+fn measure(args: &LoaderArgs, source: &Arc<dyn Source>, workers: usize, band: u32, round: u64) -> Result<Window> {
     let stage = Stage::fixed(args.base, band, args.crop, args.batch_size);
     let endless = Schedule::fixed(stage).with_epochs(1e9)?;
     let recipe = Recipe { filter: args.filter, fuse: !args.no_fuse, ..Recipe::default() };
@@ -188,12 +193,17 @@ fn window(
     for _ in 0..2 * args.prefetch {
         next(&mut loader)?;
     }
-    let (before, start) = (loader.counters(), Instant::now());
+    let (before, cpu, start) = (loader.counters(), machine::cpu_seconds(), Instant::now());
     let mut images = 0;
     while start.elapsed() < Duration::from_secs_f64(args.seconds) {
         images += next(&mut loader)?;
     }
-    Ok((images, start.elapsed().as_secs_f64(), loader.counters().since(&before)))
+    Ok(Window {
+        images,
+        seconds: start.elapsed().as_secs_f64(),
+        cpu_seconds: machine::cpu_seconds().zip(cpu).map(|(after, before)| after - before),
+        counters: loader.counters().since(&before),
+    })
 }
 
 fn next(loader: &mut Loader) -> Result<u64> {
@@ -212,19 +222,22 @@ impl Row {
             relative: None,
             needed: (f64::from(base) / f64::from(band)).powi(2),
             megabytes_per_second: 0.0,
+            cpu_ms_per_image: None,
             read_ms: 0.0,
             decode_ms: 0.0,
             render_ms: 0.0,
             windows: Vec::new(),
             counters: Counters::default(),
             seconds: 0.0,
+            cpu_seconds: Some(0.0),
         }
     }
 
-    fn add(&mut self, images: u64, seconds: f64, counters: Counters) {
-        self.windows.push(images as f64 / seconds);
-        self.seconds += seconds;
-        self.counters = self.counters.plus(&counters);
+    fn add(&mut self, window: &Window) {
+        self.windows.push(window.images as f64 / window.seconds);
+        self.seconds += window.seconds;
+        self.cpu_seconds = self.cpu_seconds.zip(window.cpu_seconds).map(|(sum, more)| sum + more);
+        self.counters = self.counters.plus(&window.counters);
     }
 }
 
@@ -236,6 +249,7 @@ fn finish(rows: &mut [Row], base: u32) {
         row.max = row.windows[row.windows.len() - 1];
         row.megabytes_per_second = row.counters.bytes as f64 / row.seconds * 1e-6;
         let each = 1e3 / row.counters.images.max(1) as f64;
+        row.cpu_ms_per_image = row.cpu_seconds.map(|s| s * each);
         (row.read_ms, row.decode_ms, row.render_ms) =
             (row.counters.read * each, row.counters.decode * each, row.counters.render * each);
     }
@@ -280,14 +294,26 @@ fn print(report: &Report<'_>, args: &LoaderArgs) {
                 r.relative.map_or("-".into(), |v| format!("{v:.2}x")),
                 format!("{:.2}x", r.needed),
                 format!("{:.1}", r.megabytes_per_second),
+                r.cpu_ms_per_image.map_or("-".into(), |v| format!("{v:.2}")),
                 format!("{:.3}", r.read_ms),
                 format!("{:.3}", r.decode_ms),
                 format!("{:.3}", r.render_ms),
             ]
         })
         .collect();
-    let header =
-        ["band", "workers", "images/s", "min..max", "rate", "needed", "MB/s", "read ms", "decode ms", "render ms"];
+    let header = [
+        "band",
+        "workers",
+        "images/s",
+        "min..max",
+        "rate",
+        "needed",
+        "MB/s",
+        "cpu ms",
+        "read ms",
+        "decode ms",
+        "render ms",
+    ];
     print!("{}", table(&header, &rows));
     println!("\nrate: images/s over those at {0} px. needed: what equal compute asks for, ({0}/band)^2.", report.base);
     if let Some(bytes) = report.peak_memory_bytes {
