@@ -256,9 +256,9 @@ fn half_scale_is_the_mean_of_two_by_two_pixels() {
 }
 
 #[test]
-fn an_exact_decoder_never_scales() {
+fn an_infinite_margin_never_scales() {
     let bytes = jpeg(200, 160, Subsamp::Sub2x2, false);
-    let mut decoder = decoder().exact(true);
+    let mut decoder = decoder().scale_margin(f64::INFINITY);
     let header = decoder.header(&bytes).expect("the header is sound");
     let patch = decoder.decode_region(&bytes, &header, Rect::whole(header.size), Size::square(1)).expect("sound");
     assert_eq!((patch.scale, patch.size), (8, header.size));

@@ -21,6 +21,8 @@ from pathlib import Path
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TORCHVISION = "torchvision"
+BASE = 224
+BAND = f"bandfeed, band of a {BASE} px crop"  # what a curriculum's stage is; torchvision has no such thing
 WARM_UP = 512  # images, outside the clock: worker start, first batches
 
 
@@ -35,11 +37,14 @@ def main():
         variants["bandfeed, folder"] = lambda options, size: run_bandfeed(options, options.folder, size)
         if options.tar:
             variants["bandfeed, tar"] = lambda options, size: run_bandfeed(options, options.tar, size)
+        variants[BAND] = lambda options, size: run_bandfeed(options, options.tar or options.folder, size, BASE)
 
     runs = []
     for turn in range(options.rounds):
         for size in options.sizes:
             for name in list(variants) if turn % 2 == 0 else reversed(variants):
+                if name == BAND and size >= BASE:
+                    continue  # no band to cut: the same as the crop
                 load = os.getloadavg()[0]
                 run = variants[name](options, size)
                 runs.append({"round": turn, "size": size, "variant": name, "load_before": load, **run})
@@ -84,18 +89,18 @@ def sizes(text):
 # ------------------------------------------------------------------------------------------------ variants
 
 
-def bandfeed_command(options, source, size):
-    """The one place that knows bandfeed's command line. Prints an object with `rows`, one for each stage."""
+def bandfeed_command(options, source, size, base):
+    """The one place that knows bandfeed's command line. Prints an object with `rows`, one for each band."""
     return [
         options.bandfeed, "bench", "loader", source,
-        "--workers", options.workers, "--batch-size", options.batch_size, "--base", size,
-        "--filter", "bilinear", "--seconds", options.seconds, "--json",
+        "--workers", options.workers, "--batch-size", options.batch_size, "--base", base,
+        "--bands", size, "--filter", "bilinear", "--seconds", options.seconds, "--rounds", 1, "--json",
     ]  # fmt: skip
 
 
-def run_bandfeed(options, source, size):
-    """The rate at the stage whose band is `size`: there the crop is all that is done, as in torchvision."""
-    rows = json.loads(output(bandfeed_command(options, source, size)))["rows"]
+def run_bandfeed(options, source, size, base=None):
+    """The rate at `size`: cropped to it, as torchvision does, or with a base cut as a Lanczos band from a crop of that."""
+    rows = json.loads(output(bandfeed_command(options, source, size, base or size)))["rows"]
     rows = [row for row in rows if row["band"] == size]
     if len(rows) != 1:
         raise SystemExit(f"bandfeed gave {len(rows)} rows for band {size}: {rows}")
@@ -189,6 +194,8 @@ def summary(runs, variants, sizes):
     for size in sizes:
         reference = dict(rates[size, TORCHVISION])
         for variant in variants:
+            if (size, variant) not in rates:
+                continue
             measured = rates[size, variant]
             values = [rate for _, rate in measured]
             table.append({

@@ -2,6 +2,8 @@
 
 use super::machine::{self, Machine};
 use super::table::table;
+use crate::decode::SCALE_MARGIN;
+use crate::engine::Cpu;
 use crate::loader::{Counters, Loader};
 use crate::schedule::{Options, Schedule};
 use crate::{BandCrop, Error, Filter, Recipe, Result, Source, Stage, source};
@@ -44,6 +46,10 @@ pub(crate) struct LoaderArgs {
     /// Run crop and band crop one after the other instead of as one linear map.
     #[arg(long)]
     no_fuse: bool,
+    /// Decoded pixels to keep for each pixel needed, where a JPEG is decoded at a reduced scale; less is faster and blurs
+    /// (`bandfeed::decode::SCALE_MARGIN`).
+    #[arg(long, default_value_t = SCALE_MARGIN)]
+    scale_margin: f64,
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
@@ -110,6 +116,7 @@ struct Report<'a> {
     filter: Filter,
     crop: String,
     fused: bool,
+    scale_margin: f64,
     peak_memory_bytes: Option<u64>,
     /// Resident memory of the process after each round.
     memory_after_round_bytes: Vec<u64>,
@@ -151,6 +158,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         filter: args.filter,
         crop: args.crop.to_string(),
         fused: !args.no_fuse,
+        scale_margin: args.scale_margin,
         peak_memory_bytes: machine::peak_memory(),
         memory_after_round_bytes: memory,
         rows,
@@ -187,6 +195,7 @@ fn measure(args: &LoaderArgs, source: &Arc<dyn Source>, workers: usize, band: u3
         .recipe(recipe)
         .seed(args.seed + round)
         .workers(workers)
+        .engine(Arc::new(Cpu::default().scale_margin(args.scale_margin)))
         .prefetch(args.prefetch)
         .build()?;
     // Threads, page cache, weight tables and batch memory are warm after as many batches as exist at once.
@@ -270,7 +279,7 @@ fn median(sorted: &[f64]) -> f64 {
 fn print(report: &Report<'_>, args: &LoaderArgs) {
     println!("{}", report.machine);
     println!(
-        "{}: {} images; batches of {}, {} made ahead; {:?} crop to {}, {} band crop{}; {} rounds of {} s\n",
+        "{}: {} images; batches of {}, {} made ahead; {:?} crop to {}, {} band crop{}; scale margin {}; {} rounds of {} s\n",
         report.source,
         report.images,
         report.batch_size,
@@ -279,6 +288,7 @@ fn print(report: &Report<'_>, args: &LoaderArgs) {
         report.base,
         report.crop,
         if report.fused { ", fused" } else { "" },
+        report.scale_margin,
         args.rounds,
         args.seconds
     );

@@ -26,7 +26,7 @@ mod region;
 
 pub use markers::{Frame, Process};
 pub use orientation::Orientation;
-pub use region::scale_for;
+pub use region::{SCALE_MARGIN, scale_for};
 
 use crate::error::{DecodeError, Error, Result};
 use crate::shape::{Rect, Size};
@@ -142,7 +142,7 @@ pub struct Patch<'a> {
 /// of a JPEG allocates nothing on this side of libjpeg. More than 64 MiB is given back with the next smaller image.
 pub struct Decoder {
     limits: Limits,
-    exact: bool,
+    scale_margin: f64,
     strict: bool,
     decoded: Vec<u8>,
     /// Oriented pixels, or samples that are not yet RGB8.
@@ -152,10 +152,10 @@ pub struct Decoder {
 
 impl std::fmt::Debug for Decoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { limits, exact, strict, .. } = self;
+        let Self { limits, scale_margin, strict, .. } = self;
         f.debug_struct("Decoder")
             .field("limits", limits)
-            .field("exact", exact)
+            .field("scale_margin", scale_margin)
             .field("strict", strict)
             .finish_non_exhaustive()
     }
@@ -186,12 +186,20 @@ impl Decoder {
                 return Err(Error::config(format!("limits.{what}"), "0 allows no image; expected at least 1"));
             }
         }
-        Ok(Self { limits, exact: false, strict: false, decoded: Vec::new(), second: Vec::new(), warning: None })
+        Ok(Self {
+            limits,
+            scale_margin: SCALE_MARGIN,
+            strict: false,
+            decoded: Vec::new(),
+            second: Vec::new(),
+            warning: None,
+        })
     }
 
-    /// Whether regions are always decoded at full scale, whatever they are resampled to.
-    pub fn exact(mut self, exact: bool) -> Self {
-        self.exact = exact;
+    /// Decoded pixels to keep for each pixel needed, where a region is decoded at a reduced scale. Default [`SCALE_MARGIN`],
+    /// which says what less costs; infinity decodes everything at full scale.
+    pub fn scale_margin(mut self, margin: f64) -> Self {
+        self.scale_margin = margin;
         self
     }
 
@@ -252,8 +260,8 @@ impl Decoder {
 
     /// Decodes the pixels that touch `region`, which is in the coordinates of the upright image.
     ///
-    /// `need` is the size that the region will be resampled to: where it is small enough ([`scale_for`]) and the decoder
-    /// is not [`Decoder::exact`], a JPEG is decoded at 4/8, 2/8 or 1/8. At full scale the pixels are those of
+    /// `need` is the size that the region will be resampled to: where it is small enough ([`scale_for`]), a JPEG
+    /// is decoded at 4/8, 2/8 or 1/8. At full scale the pixels are those of
     /// [`Decoder::decode`], bit for bit. Of a JPEG of one Huffman-coded scan, only the rows down to the region's last
     /// are read, and only its columns are made into pixels.
     ///
@@ -276,7 +284,7 @@ impl Decoder {
         let plan = match &header.frame {
             Some(frame) => {
                 let mut turbo = jpeg::Turbo::open(bytes, frame, self.limits.max_scans)?;
-                let scale = if self.exact { 8 } else { scale_for(region.size(), need) };
+                let scale = scale_for(region.size(), need, self.scale_margin);
                 let plan = if turbo.can_crop() && can_crop(frame) {
                     region::plan_cropped(frame, stored, scale)
                 } else {

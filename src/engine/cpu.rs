@@ -4,7 +4,7 @@
 //! what follows is [`crate::ops::Renderer`].
 
 use super::{Engine, Made, SampleError, Worker};
-use crate::decode::{Decoder, Limits};
+use crate::decode::{Decoder, Limits, SCALE_MARGIN};
 use crate::error::Error;
 use crate::ops::{Renderer, View};
 use crate::plan::SamplePlan;
@@ -12,22 +12,22 @@ use crate::shape::Size;
 use std::time::Instant;
 
 /// The CPU engine. Needs nothing but the machine's cores.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Cpu {
     limits: Limits,
-    exact: bool,
+    scale_margin: f64,
     strict: bool,
 }
 
 impl Cpu {
     /// An engine whose decoders keep to these limits.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, exact: false, strict: false }
+        Self { limits, scale_margin: SCALE_MARGIN, strict: false }
     }
 
-    /// Never decode at a reduced scale: see [`Decoder::exact`].
-    pub fn exact(mut self, exact: bool) -> Self {
-        self.exact = exact;
+    /// When JPEGs are decoded at a reduced scale: see [`Decoder::scale_margin`].
+    pub fn scale_margin(mut self, margin: f64) -> Self {
+        self.scale_margin = margin;
         self
     }
 
@@ -39,13 +39,19 @@ impl Cpu {
     }
 }
 
+impl Default for Cpu {
+    fn default() -> Self {
+        Self::new(Limits::default())
+    }
+}
+
 impl Engine for Cpu {
     fn name(&self) -> &str {
         "cpu"
     }
 
     fn worker(&self) -> Result<Box<dyn Worker>, Error> {
-        let decoder = Decoder::new(self.limits.clone())?.exact(self.exact).strict(self.strict);
+        let decoder = Decoder::new(self.limits.clone())?.scale_margin(self.scale_margin).strict(self.strict);
         Ok(Box::new(CpuWorker { decoder, renderer: Renderer::new() }))
     }
 }
