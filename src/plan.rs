@@ -167,3 +167,97 @@ fn center_crop(size: Size, side: u32, ratio: f64, filter: Filter) -> ResizedCrop
         filter,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stage(band: u32, crop: BandCrop) -> Stage {
+        Stage::fixed(224, band, crop, 1)
+    }
+
+    fn key(position: u64) -> SampleKey {
+        SampleKey { seed: 3, epoch: 1, position }
+    }
+
+    #[test]
+    fn random_crops_have_the_area_and_aspect_that_the_recipe_asks_for() {
+        // A square image large enough that hardly a try is refused for its aspect and rounding does not matter.
+        let (size, recipe) = (Size::square(4000), Recipe::default());
+        let crops: Vec<Rect> = (0..20_000)
+            .map(|p| train(key(p), &stage(224, BandCrop::Lanczos), &recipe, size).unwrap().crop.region)
+            .collect();
+        assert!(crops.iter().all(|c| c.is_inside(size)));
+        let area = |c: &Rect| c.size().pixels() as f64 / size.pixels() as f64;
+        let aspect = |c: &Rect| (f64::from(c.width) / f64::from(c.height)).ln();
+        assert!(crops.iter().all(|c| (0.0799..=1.0).contains(&area(c))));
+        assert!(crops.iter().all(|c| aspect(c).abs() <= (4.0f64 / 3.0).ln() + 1e-3));
+        let mean = |f: &dyn Fn(&Rect) -> f64| crops.iter().map(f).sum::<f64>() / crops.len() as f64;
+        // Uniform in 0.08..1 has the mean 0.54; crops wider or higher than the image are drawn again, which takes some of the
+        // largest away. Aspects are symmetric in the logarithm.
+        let small: Vec<f64> = crops.iter().map(area).filter(|&a| a < 0.7).collect();
+        let low = small.iter().filter(|&&a| a < 0.39).count() as f64 / small.len() as f64;
+        assert!((low - 0.5).abs() < 0.02, "areas below 0.7 are uniform: {low} below the middle");
+        assert!((0.45..0.54).contains(&mean(&area)), "{}", mean(&area));
+        assert!(mean(&aspect).abs() < 0.01, "{}", mean(&aspect));
+        // Places are uniform over what the crop leaves free.
+        let place = |c: &Rect| f64::from(c.x) / f64::from(size.width - c.width).max(1.0);
+        assert!((mean(&place) - 0.5).abs() < 0.02, "{}", mean(&place));
+    }
+
+    #[test]
+    fn an_image_too_long_for_any_try_gets_the_central_crop_of_the_nearest_aspect() {
+        let recipe = Recipe { scale: [1.0, 1.0], ..Recipe::default() };
+        let wide = train(key(0), &stage(224, BandCrop::Lanczos), &recipe, Size::new(1000, 90)).unwrap();
+        assert_eq!(wide.crop.region, Rect { x: 440, y: 0, width: 120, height: 90 });
+        let high = train(key(0), &stage(224, BandCrop::Lanczos), &recipe, Size::new(90, 1000)).unwrap();
+        assert_eq!(high.crop.region, Rect { x: 0, y: 440, width: 90, height: 120 });
+    }
+
+    #[test]
+    fn half_of_the_samples_are_mirrored_and_a_plan_comes_again_for_its_key() {
+        let plan = |p| train(key(p), &stage(96, BandCrop::Lanczos), &Recipe::default(), Size::new(500, 375)).unwrap();
+        let mirrored = (0..10_000).filter(|&p| plan(p).flip).count();
+        assert!((4800..5200).contains(&mirrored), "{mirrored} of 10000");
+        assert_eq!(plan(7), plan(7));
+        assert_ne!(plan(7).crop.region, plan(8).crop.region);
+        assert_eq!(plan(7).output(), 96);
+    }
+
+    #[test]
+    fn the_crop_of_a_sample_does_not_depend_on_the_stage() {
+        let at = |band, crop| train(key(5), &stage(band, crop), &Recipe::default(), Size::new(500, 375)).unwrap();
+        let (small, large) = (at(96, BandCrop::Lanczos), at(224, BandCrop::FOURIER));
+        assert_eq!((small.crop, small.flip), (large.crop, large.flip));
+        assert_eq!((small.band.map(|b| b.band), large.band), (Some(96), None));
+    }
+
+    #[test]
+    fn evaluation_crops_as_torchvision_does() {
+        let crop = |band, kind, size| eval(&stage(band, kind), &Recipe::default(), size).unwrap();
+        // Resize(256) of 500 x 375 gives 341 x 256; CenterCrop(224) starts at round(58.5) = 58 and 16.
+        let base = crop(224, BandCrop::Lanczos, Size::new(500, 375));
+        assert_eq!(base.crop.grid, Size::new(341, 256));
+        assert_eq!(base.crop.window, Rect { x: 58, y: 16, width: 224, height: 224 });
+        assert_eq!((base.crop.region, base.flip, base.band), (Rect::whole(Size::new(500, 375)), false, None));
+        // The shorter sides of the ++ code at 96, 160 and 192.
+        for (band, shorter) in [(96, 109), (160, 182), (192, 219)] {
+            let plan = crop(band, BandCrop::Lanczos, Size::new(375, 500));
+            assert_eq!((plan.crop.grid.width, plan.output(), plan.band), (shorter, band, None));
+        }
+        // The ICCV code crops at 224 and cuts the band from it.
+        let fourier = crop(96, BandCrop::FOURIER, Size::new(500, 375));
+        assert_eq!((fourier.crop.grid, fourier.output()), (Size::new(341, 256), 96));
+    }
+
+    #[test]
+    fn the_smallest_images_have_plans_and_empty_ones_do_not() {
+        for size in [Size::new(1, 1), Size::new(1, 500), Size::new(500, 1)] {
+            let plan = train(key(0), &stage(96, BandCrop::FOURIER), &Recipe::default(), size).unwrap();
+            assert!(plan.crop.region.is_inside(size));
+            let plan = eval(&stage(96, BandCrop::Lanczos), &Recipe::default(), size).unwrap();
+            assert!(plan.crop.window.is_inside(plan.crop.grid), "{plan:?}");
+        }
+        assert!(train(key(0), &stage(96, BandCrop::Lanczos), &Recipe::default(), Size::new(0, 5)).is_err());
+    }
+}

@@ -77,7 +77,7 @@ pub enum Pending {
 pub struct Memory {
     /// One batch at the largest stage.
     pub batch: u64,
-    /// Batches that exist at the same time: those made ahead, one with the consumer, and as many on their way back.
+    /// Batches that exist at the same time: those made ahead, one with the consumer, one on its way back.
     pub batches: u64,
     /// The bound: `batch * batches`. Workers' scratch memory (a decoded image each) comes on top.
     pub total: u64,
@@ -103,6 +103,9 @@ pub struct Loader {
     threads: Vec<JoinHandle<()>>,
     broken: bool,
 }
+
+/// Batches whose memory is kept for the next one. A consumer that holds one batch at a time gives one back for each it takes.
+const RETURNED: usize = 1;
 
 impl Loader {
     /// A loader for training on `source` under `schedule`: shuffled, augmented by the recipe, until the schedule's budget is
@@ -174,7 +177,7 @@ impl Loader {
             jobs: VecDeque::with_capacity(prefetch),
             delivered: state.clone(),
             planned: state,
-            pool: Pool::new(prefetch + 1),
+            pool: Pool::new(RETURNED),
             tasks: Some(tasks),
             threads,
             broken: false,
@@ -248,7 +251,7 @@ impl Loader {
     pub fn memory(&self) -> Memory {
         let bytes = |s: &Stage| s.batch_size as u64 * slot_len(s) as u64 * size_of::<f32>() as u64;
         let batch = self.course.schedule.stages().iter().map(bytes).max().unwrap_or(0);
-        let batches = 2 * (self.prefetch as u64 + 1);
+        let batches = (self.prefetch + 1 + RETURNED) as u64;
         Memory { batch, batches, total: batch * batches }
     }
 
