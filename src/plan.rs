@@ -92,7 +92,8 @@ pub fn train(key: SampleKey, stage: &Stage, recipe: &Recipe, size: Size) -> Resu
 /// Plan of an evaluation sample: resize of the shorter side, centre crop (`low-frequency-crop.md` §4).
 ///
 /// With a Fourier stage the crop is made at the base size and the band is cut from it, as the ICCV code does; with a
-/// Lanczos stage the image is resized straight to the band, as the ++ code does.
+/// Lanczos stage the image is resized straight to the band, as the ++ code does. Evaluation always takes the plain path
+/// (`recipe.fuse` is for training): its pixels are Pillow's, so that accuracies can be compared.
 ///
 /// # Errors
 /// [`Error::Config`] if the image has no pixels.
@@ -106,7 +107,7 @@ pub fn eval(stage: &Stage, recipe: &Recipe, size: Size) -> Result<SamplePlan> {
         crop: center_crop(size, side, recipe.eval_crop_ratio, recipe.filter),
         flip: false,
         band,
-        fuse: recipe.fuse,
+        fuse: false,
         mean: recipe.mean,
         std: recipe.std,
     })
@@ -151,22 +152,30 @@ fn random_crop(draw: &mut Draw, size: Size, scale: [f64; 2], ratio: [f64; 2]) ->
 }
 
 /// torchvision's `Resize(int(side / ratio))` of the shorter side, then `CenterCrop(side)`.
+///
+/// Of an image more than [`LONGEST`] times as long as wide only the middle is looked at, which holds the crop: so no size
+/// overflows.
 fn center_crop(size: Size, side: u32, ratio: f64, filter: Filter) -> ResizedCrop {
     let shorter = ((f64::from(side) / ratio) as u32).max(side);
+    let middle = |long: u32, short: u32| long.min(short.saturating_mul(LONGEST));
+    let (width, height) = (middle(size.width, size.height), middle(size.height, size.width));
     let scaled = |long: u32, short: u32| (u64::from(shorter) * u64::from(long) / u64::from(short)) as u32;
-    let grid = if size.width <= size.height {
-        Size::new(shorter, scaled(size.height, size.width))
+    let grid = if width <= height {
+        Size::new(shorter, scaled(height, width))
     } else {
-        Size::new(scaled(size.width, size.height), shorter)
+        Size::new(scaled(width, height), shorter)
     };
     let offset = |long: u32| (f64::from(long - side) / 2.0).round_ties_even() as u32;
     ResizedCrop {
-        region: Rect::whole(size),
+        region: Rect { x: (size.width - width) / 2, y: (size.height - height) / 2, width, height },
         grid,
         window: Rect { x: offset(grid.width), y: offset(grid.height), width: side, height: side },
         filter,
     }
 }
+
+/// See [`center_crop`]. Beyond any picture, and small enough for all sizes that a JPEG can have.
+const LONGEST: u32 = 1000;
 
 #[cfg(test)]
 mod tests {
@@ -251,12 +260,14 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_images_have_plans_and_empty_ones_do_not() {
-        for size in [Size::new(1, 1), Size::new(1, 500), Size::new(500, 1)] {
+    fn the_smallest_and_the_longest_images_have_plans_and_empty_ones_do_not() {
+        for size in
+            [Size::new(1, 1), Size::new(1, 500), Size::new(500, 1), Size::new(1 << 24, 1), Size::new(1, u32::MAX)]
+        {
             let plan = train(key(0), &stage(96, BandCrop::FOURIER), &Recipe::default(), size).unwrap();
             assert!(plan.crop.region.is_inside(size));
             let plan = eval(&stage(96, BandCrop::Lanczos), &Recipe::default(), size).unwrap();
-            assert!(plan.crop.window.is_inside(plan.crop.grid), "{plan:?}");
+            assert!(plan.crop.window.is_inside(plan.crop.grid) && plan.crop.region.is_inside(size), "{plan:?}");
         }
         assert!(train(key(0), &stage(96, BandCrop::Lanczos), &Recipe::default(), Size::new(0, 5)).is_err());
     }

@@ -30,8 +30,9 @@ pub struct Recipe {
     pub mean: [f32; 3],
     /// Each channel is divided by this after the subtraction.
     pub std: [f32; 3],
-    /// Run crop and band crop as one linear map where nothing non-linear stands between. The 8-bit rounding (and, for
-    /// bicubic, the clamp) between the two is then left out; see `engine::cpu`.
+    /// Run crop, flip and band crop of training samples as one linear map, and decode at a reduced scale where that keeps
+    /// enough. It leaves out the rounding to 8 bits, and the clamping of overshoot, between the steps; what that changes is
+    /// told at [`crate::ops::Renderer`]. `false` gives the released code's pixels, and costs more.
     pub fuse: bool,
 }
 

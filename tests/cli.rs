@@ -42,8 +42,31 @@ mod training {
 
     fn words<'a>(train: &'a str, val: &'a str, out: &'a str) -> Vec<&'a str> {
         vec![
-            "train", "--train", train, "--val", val, "--out", out, "--schedule", "efficient_train_pp_deit", "--base", "64",
-            "--patch", "8", "--batch-size", "24", "--epochs", "12", "--dim", "48", "--depth", "3", "--heads", "3", "--seed", "4",
+            "train",
+            "--train",
+            train,
+            "--val",
+            val,
+            "--out",
+            out,
+            "--schedule",
+            "efficient_train_pp_deit",
+            "--base",
+            "64",
+            "--patch",
+            "8",
+            "--batch-size",
+            "24",
+            "--epochs",
+            "12",
+            "--dim",
+            "48",
+            "--depth",
+            "3",
+            "--heads",
+            "3",
+            "--seed",
+            "4",
         ]
     }
 
@@ -153,7 +176,9 @@ fn decode_tells_what_became_of_each_file() {
     let decoded = lines.iter().filter(|l| l["outcome"] == "decode").count();
     assert_eq!(decoded, 12);
     assert!(lines.iter().filter(|l| l["outcome"] == "decode").all(|l| {
-        l["sha256"].as_str().unwrap().len() == 64 && l["width"].as_u64().unwrap() > 0 && l["sha256"] == l["sha256_stored"]
+        l["sha256"].as_str().unwrap().len() == 64
+            && l["width"].as_u64().unwrap() > 0
+            && l["sha256"] == l["sha256_stored"]
     }));
     assert!(lines.iter().any(|l| l["outcome"] == "corrupt" && l["file"].as_str().unwrap().ends_with("bad.jpg")));
     assert!(lines.iter().any(|l| l["file"] == "no-such-file.jpg" && l["error"].is_string()));
@@ -163,8 +188,22 @@ fn decode_tells_what_became_of_each_file() {
 fn bench_loader_prints_one_row_for_each_band_and_worker_count() {
     let data = demo_folder(3);
     let output = run(&[
-        "bench", "loader", path(&data.path().join("train")), "--base", "64", "--bands", "32,64", "--workers", "1,2",
-        "--batch-size", "8", "--seconds", "0.05", "--rounds", "1", "--json",
+        "bench",
+        "loader",
+        path(&data.path().join("train")),
+        "--base",
+        "64",
+        "--bands",
+        "32,64",
+        "--workers",
+        "1,2",
+        "--batch-size",
+        "8",
+        "--seconds",
+        "0.05",
+        "--rounds",
+        "1",
+        "--json",
     ]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let report: serde_json::Value = serde_json::from_str(&text(&output.stdout)).unwrap();

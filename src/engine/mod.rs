@@ -1,18 +1,23 @@
 //! Engines execute a [`SamplePlan`]: encoded bytes in, normalised pixels of the stage's band out.
 //!
 //! The plan holds every random number, so that all engines make the same pixels from it. The loader knows an engine only by
-//! this interface; the plan, the loader and the trainer do not change when an engine is added.
+//! these three traits, which ask nothing about where the pixels are: the engine owns the batch in the making ([`Canvas`]).
+//! The CPU engine finishes a sample in [`Worker::run`]. An engine that works on whole batches stages the sample's bytes and plan
+//! there, and makes its few launches in [`Canvas::finish`].
 
 mod cpu;
+mod host;
 
 pub use cpu::Cpu;
 
-use crate::error::{DecodeError, Error};
+use crate::batch::Images;
+use crate::error::{DecodeError, Error, Result};
 use crate::plan::SamplePlan;
 use crate::shape::Size;
+use std::any::Any;
 use std::time::Duration;
 
-/// Something that makes pixels from encoded images. Shared by the loader's threads, each of which asks for a [`Worker`].
+/// Something that makes batches from encoded images. Shared by the loader's threads, each of which asks for a [`Worker`].
 pub trait Engine: Send + Sync {
     /// Name for logs and tables, for example `cpu`.
     fn name(&self) -> &str;
@@ -21,21 +26,38 @@ pub trait Engine: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Config`] if the engine cannot be set up.
-    fn worker(&self) -> Result<Box<dyn Worker>, Error>;
+    fn worker(&self) -> Result<Box<dyn Worker>>;
+
+    /// Room for a batch of `samples` images of `side` by `side` pixels.
+    ///
+    /// # Errors
+    /// Whatever keeps the engine from having that memory.
+    fn begin(&self, samples: usize, side: u32) -> Result<Box<dyn Canvas>>;
+}
+
+/// A batch in the making: one slot for each sample.
+pub trait Canvas: Any + Send + Sync {
+    /// The batch, of the slots in `made` (increasing), in that order. Called once, after every slot's [`Worker::run`] has
+    /// returned.
+    ///
+    /// # Errors
+    /// Whatever an engine meets that does its work here.
+    fn finish(self: Box<Self>, made: &[usize]) -> Result<Images>;
 }
 
 /// One thread's share of an engine.
 pub trait Worker: Send {
     /// Makes one sample: reads the header, asks `plan` what to do with an image of that size (after EXIF orientation), and
-    /// writes `(3, B, B)` normalised f32 into `out`.
+    /// puts `(3, B, B)` normalised values into `slot` of a canvas of the same engine. A slot may be run again if it failed.
     ///
     /// # Errors
-    /// [`SampleError::Image`] if the image is at fault, [`SampleError::Setup`] if the plan or the output is.
+    /// [`SampleError::Image`] if the image is at fault, [`SampleError::Setup`] if the plan or the canvas is.
     fn run(
         &mut self,
         bytes: &[u8],
-        plan: &mut dyn FnMut(Size) -> Result<SamplePlan, Error>,
-        out: &mut [f32],
+        plan: &mut dyn FnMut(Size) -> Result<SamplePlan>,
+        canvas: &dyn Canvas,
+        slot: usize,
     ) -> Result<Made, SampleError>;
 }
 

@@ -44,18 +44,36 @@ impl Course {
     }
 
     pub(super) fn check_stage(&self, stage: &Stage) -> Result<()> {
-        let global = self.global_batch(stage);
-        if self.epoch_end == EpochEnd::Drop && global > self.len {
-            return Err(Error::config(
+        let Stage { band, base, batch_size, accumulate, .. } = *stage;
+        let refuse = |what: &str, reason: String| Err(Error::config(what, reason));
+        if batch_size == 0 || accumulate == 0 {
+            return refuse(
                 "batch_size",
-                format!(
-                    "{} images on each of {} ranks, but the data set has {}: no batch would be full; use a smaller batch \
-                     or EpochEnd::Pad",
-                    stage.batch_size, self.shard.world, self.len
-                ),
-            ));
+                format!("{batch_size}, accumulated {accumulate} times: expected at least 1 of each"),
+            );
+        }
+        if band == 0 || band > base {
+            return refuse("stage.band", format!("{band}: expected 1 to the base size, {base}"));
+        }
+        let (global, world, len) = (self.global_batch(stage), self.shard.world, self.len);
+        if self.epoch_end == EpochEnd::Drop && global > len {
+            let reason = format!(
+                "{batch_size} images on each of {world} ranks, but the data set has {len}: no batch would be full; use a \
+                 smaller batch (or, from Rust, EpochEnd::Pad)"
+            );
+            return refuse("batch_size", reason);
         }
         Ok(())
+    }
+
+    /// Refuses a state that no run over this course can have reached.
+    pub(super) fn check_state(&self, state: &State) -> Result<()> {
+        if state.samples != self.len || state.position > self.len {
+            let State { samples, position, .. } = state;
+            let reason = format!("the state is at {position} of {samples} samples, this run has {}", self.len);
+            return Err(Error::config("resume", reason));
+        }
+        state.overrides.iter().filter_map(|o| o.stage.as_ref()).try_for_each(|stage| self.check_stage(stage))
     }
 
     fn global_batch(&self, stage: &Stage) -> u64 {

@@ -20,17 +20,17 @@ pub use builder::LoaderBuilder;
 pub use counters::Counters;
 pub use state::{Override, State};
 
-use crate::batch::{Batch, Images, Pool};
+use crate::batch::Batch;
+use crate::engine::{Cpu, Engine};
 use crate::error::{Error, Result};
 use crate::schedule::{Schedule, Stage};
 use crate::source::Source;
-use crossbeam::channel::Sender;
-use cursor::Course;
+use crossbeam::channel::{Receiver, Sender};
+use cursor::{Course, Step};
 use order::Shuffle;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Instant;
 use worker::{Job, Outcome, Shop, Task};
@@ -71,15 +71,16 @@ pub enum Pending {
     Drop,
 }
 
-/// Memory that a loader takes for batches, in bytes.
+/// Memory that a loader takes for batches, in bytes. Not counted: each worker's decoder (at most twice its largest image, for
+/// photos of 500 x 375 about a megabyte) and what the source holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Memory {
+pub struct BatchMemory {
     /// One batch at the largest stage.
     pub batch: u64,
     /// Batches that exist at the same time: those made ahead, one with the consumer, one on its way back.
     pub batches: u64,
-    /// The bound: `batch * batches`. Workers' scratch memory (a decoded image each) comes on top.
+    /// The bound: `batch * batches`.
     pub total: u64,
 }
 
@@ -89,8 +90,7 @@ pub struct Memory {
 pub struct Loader {
     course: Course,
     shop: Arc<Shop>,
-    engine: String,
-    seed: u64,
+    engine: Arc<dyn Engine>,
     shuffle: Option<(u64, Arc<Shuffle>)>,
     prefetch: usize,
     jobs: VecDeque<Arc<Job>>,
@@ -98,14 +98,11 @@ pub struct Loader {
     delivered: State,
     /// After the last batch in `jobs`.
     planned: State,
-    pool: Arc<Pool>,
-    tasks: Option<Sender<Task>>,
+    /// The samples to make; the receiver is for taking back what nobody wants any more.
+    queue: Option<(Sender<Task>, Receiver<Task>)>,
     threads: Vec<JoinHandle<()>>,
     broken: bool,
 }
-
-/// Batches whose memory is kept for the next one. A consumer that holds one batch at a time gives one back for each it takes.
-const RETURNED: usize = 1;
 
 impl Loader {
     /// A loader for training on `source` under `schedule`: shuffled, augmented by the recipe, until the schedule's budget is
@@ -136,14 +133,10 @@ impl Loader {
             Course { schedule, len, shard: builder.shard, epoch_end: builder.epoch_end, single_pass: evaluate };
         course.check()?;
         let state = builder.resume.unwrap_or_else(|| State::start(seed, len));
-        if (state.seed, state.samples) != (seed, len) {
-            return Err(Error::config(
-                "resume",
-                format!(
-                    "the state is of seed {} over {} samples, this run has seed {seed} over {len}",
-                    state.seed, state.samples
-                ),
-            ));
+        course.check_state(&state)?;
+        if state.seed != seed {
+            let reason = format!("the state is of seed {}, this run has seed {seed}", state.seed);
+            return Err(Error::config("resume", reason));
         }
         let shop = Arc::new(Shop {
             source,
@@ -170,15 +163,13 @@ impl Loader {
         Ok(Self {
             course,
             shop,
-            engine: builder.engine.name().to_owned(),
-            seed,
+            engine: builder.engine,
             shuffle: None,
             prefetch,
             jobs: VecDeque::with_capacity(prefetch),
             delivered: state.clone(),
             planned: state,
-            pool: Pool::new(RETURNED),
-            tasks: Some(tasks),
+            queue: Some((tasks, queue)),
             threads,
             broken: false,
         })
@@ -201,7 +192,7 @@ impl Loader {
 
     /// The engine's name.
     pub fn engine(&self) -> &str {
-        &self.engine
+        self.engine.name()
     }
 
     /// Sets the stage by hand, or with `None` gives the choice back to the schedule. The sequence of samples stays the one
@@ -214,9 +205,7 @@ impl Loader {
             self.course.check_stage(stage)?;
         }
         if pending == Pending::Drop {
-            for job in self.jobs.drain(..) {
-                job.cancelled.store(true, Ordering::Relaxed);
-            }
+            self.cancel();
             self.planned = self.delivered.clone();
         }
         let from_step = self.planned.step;
@@ -247,55 +236,63 @@ impl Loader {
         self.shop.damaged_files.list()
     }
 
-    /// Memory for batches, at the schedule's largest stage.
-    pub fn memory(&self) -> Memory {
-        let bytes = |s: &Stage| s.batch_size as u64 * slot_len(s) as u64 * size_of::<f32>() as u64;
-        let batch = self.course.schedule.stages().iter().map(bytes).max().unwrap_or(0);
-        let batches = (self.prefetch + 1 + RETURNED) as u64;
-        Memory { batch, batches, total: batch * batches }
+    /// Memory for batches, at the largest stage of the schedule and of those set by hand.
+    pub fn memory(&self) -> BatchMemory {
+        let bytes = |s: &Stage| s.batch_size as u64 * 3 * u64::from(s.band).pow(2) * size_of::<f32>() as u64;
+        let by_hand = self.planned.overrides.iter().filter_map(|o| o.stage.as_ref());
+        let batch = self.course.schedule.stages().iter().chain(by_hand).map(bytes).max().unwrap_or(0);
+        let batches = (self.prefetch + 1 + Cpu::RETURNED) as u64;
+        BatchMemory { batch, batches, total: batch * batches }
     }
 
     /// Queues batches until `prefetch` are under way.
-    fn plan_ahead(&mut self) {
+    fn plan_ahead(&mut self) -> Result<()> {
         while self.jobs.len() < self.prefetch {
-            let Some((step, after)) = self.course.next(&self.planned) else { return };
+            let Some((step, after)) = self.course.next(&self.planned) else { break };
             let shuffle = (!self.course.single_pass).then(|| {
                 let cached = self.shuffle.take().filter(|(epoch, _)| *epoch == step.epoch);
-                let (_, shuffle) =
-                    self.shuffle.insert(cached.unwrap_or_else(|| {
-                        (step.epoch, Arc::new(Shuffle::new(self.seed, step.epoch, self.course.len)))
-                    }));
+                let (_, shuffle) = self.shuffle.insert(cached.unwrap_or_else(|| {
+                    (step.epoch, Arc::new(Shuffle::new(self.shop.seed, step.epoch, self.course.len)))
+                }));
                 shuffle.clone()
             });
-            let slot_len = slot_len(&step.stage);
             let samples = step.positions.len();
-            let memory = self.pool.take(samples * slot_len);
+            let canvas = self.engine.begin(samples, step.stage.band)?;
             self.planned = after;
-            let job = Arc::new(Job::new(step, shuffle, slot_len, memory));
-            let tasks = self.tasks.as_ref().expect("the queue is open until the loader is dropped");
+            let job = Arc::new(Job::new(step, shuffle, canvas));
+            let (tasks, _) = self.queue.as_ref().expect("the queue is open until the loader is dropped");
             for slot in 0..samples {
-                tasks.send(Task { job: job.clone(), slot }).expect("workers live as long as the queue");
+                tasks.send(Task { job: job.clone(), slot }).expect("the loader holds a receiver itself");
             }
             self.jobs.push_back(job);
+        }
+        Ok(())
+    }
+
+    /// Gives up the batches made ahead, and their memory but for samples that are worked on at this moment.
+    fn cancel(&mut self) {
+        for job in self.jobs.drain(..) {
+            job.cancel();
+        }
+        if let Some((_, waiting)) = &self.queue {
+            while waiting.try_recv().is_ok() {}
         }
     }
 
     /// The batch of a job that is done; slots that were skipped are closed up.
     fn collect(&mut self, job: &Job) -> Result<Batch> {
-        let (mut pixels, outcomes) = job.take();
-        let len = job.slot_len;
-        let (mut labels, mut indices) = (Vec::with_capacity(outcomes.len()), Vec::with_capacity(outcomes.len()));
-        let mut failure = None;
+        let (canvas, outcomes) = job.take();
+        let (mut made, mut labels, mut indices) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut failure, mut skipped) = (None, None);
         for (slot, outcome) in outcomes.into_iter().enumerate() {
             match outcome {
                 Outcome::Made { index, label } => {
-                    if labels.len() != slot {
-                        pixels.copy_within(slot * len..(slot + 1) * len, labels.len() * len);
-                    }
+                    made.push(slot);
                     labels.push(label);
                     indices.push(index);
                 }
-                Outcome::Skipped => {}
+                Outcome::Skipped(error) => skipped = skipped.or(Some(error)),
+                Outcome::Cancelled => {}
                 Outcome::Failed(error) => failure = failure.or(Some(error)),
                 Outcome::Panicked(message) => {
                     self.broken = true;
@@ -303,28 +300,17 @@ impl Loader {
                 }
             }
         }
-        pixels.truncate(labels.len() * len);
-        let stage = job.step.stage.clone();
-        let side = stage.band as usize;
-        let images = Images::new(pixels, [labels.len(), 3, side, side], self.pool.clone());
-        match failure {
-            Some(error) => Err(error),
-            None => Ok(Batch {
-                images,
-                labels,
-                stage,
-                epoch: job.step.epoch,
-                step: job.step.number,
-                progress: job.step.progress,
-                indices,
-            }),
+        // A batch of nothing helps nobody: where all samples are bad, more is wrong than a file.
+        if made.is_empty() {
+            failure = failure.or(skipped);
         }
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        let Step { number, epoch, progress, ref stage, .. } = job.step;
+        let images = canvas.finish(&made)?;
+        Ok(Batch { images, labels, stage: stage.clone(), epoch, step: number, progress, indices })
     }
-}
-
-/// f32 values of one sample.
-fn slot_len(stage: &Stage) -> usize {
-    3 * (stage.band as usize).pow(2)
 }
 
 impl Iterator for Loader {
@@ -334,7 +320,10 @@ impl Iterator for Loader {
         if self.broken {
             return None;
         }
-        self.plan_ahead();
+        if let Err(error) = self.plan_ahead() {
+            self.broken = true;
+            return Some(Err(error));
+        }
         let job = self.jobs.pop_front()?;
         if !job.is_finished() {
             let start = Instant::now();
@@ -345,7 +334,8 @@ impl Iterator for Loader {
         debug_assert_eq!(after.step, job.step.number + 1);
         self.delivered = after;
         let batch = self.collect(&job);
-        self.plan_ahead();
+        // What keeps the engine from beginning another batch is told by the next call.
+        let _ = self.plan_ahead();
         Some(batch)
     }
 }
@@ -354,10 +344,8 @@ impl std::iter::FusedIterator for Loader {}
 
 impl Drop for Loader {
     fn drop(&mut self) {
-        for job in &self.jobs {
-            job.cancelled.store(true, Ordering::Relaxed);
-        }
-        drop(self.tasks.take());
+        self.cancel();
+        drop(self.queue.take());
         for thread in self.threads.drain(..) {
             // A worker catches its samples' panics; one that died all the same has nothing left to tell.
             let _ = thread.join();
@@ -368,7 +356,7 @@ impl Drop for Loader {
 impl std::fmt::Debug for Loader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Loader")
-            .field("engine", &self.engine)
+            .field("engine", &self.engine.name())
             .field("workers", &self.threads.len())
             .field("prefetch", &self.prefetch)
             .field("state", &self.delivered)

@@ -3,9 +3,10 @@
 use crate::schedule::Stage;
 use serde::{Deserialize, Serialize};
 
-/// The place of a [`super::Loader`] after a batch. Integers only, so that writing and reading it loses nothing.
+/// The place of a [`super::Loader`] after a batch. Integers, so that writing and reading it loses nothing.
 ///
-/// It belongs to one data set, seed, schedule and world size; [`super::LoaderBuilder::resume`] checks what it can.
+/// It belongs to one data set, seed, schedule, recipe and world size. [`super::LoaderBuilder::resume`] checks seed and number of
+/// samples; that the rest is the same is the caller's part (the bundled trainer keeps them in its checkpoints).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {

@@ -4,21 +4,24 @@ use super::bad_files::{OnBadFile, Report};
 use super::counters::Sums;
 use super::cursor::Step;
 use super::order::Shuffle;
-use crate::engine::{SampleError, Worker};
-use crate::error::Error;
-use crate::plan::{self, SampleKey};
+use crate::engine::{Canvas, SampleError, Worker};
+use crate::error::{Error, Result};
+use crate::plan::{self, SampleKey, SamplePlan};
 use crate::recipe::Recipe;
 use crate::rng::{Draw, Purpose};
+use crate::shape::Size;
 use crate::source::Source;
 use crossbeam::channel::{Receiver, Sender, bounded};
-use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
 /// How many other samples are tried in place of a bad one before the batch fails.
 const SUBSTITUTES: usize = 16;
+
+/// Samples are made inside `catch_unwind`, and nothing else that holds a lock can panic.
+const LOCK: &str = "nobody panics with this lock held";
 
 /// One sample to make: a slot of a batch.
 pub(super) struct Task {
@@ -26,33 +29,20 @@ pub(super) struct Task {
     pub(super) slot: usize,
 }
 
-/// A batch in the making. Each slot is written by one task; the last one to end sends `done`.
+/// A batch in the making. The last of its tasks to end sends `done`.
 pub(super) struct Job {
     pub(super) step: Step,
     /// `None` in evaluation: samples in the source's order.
-    pub(super) shuffle: Option<Arc<Shuffle>>,
-    pub(super) slot_len: usize,
+    shuffle: Option<Arc<Shuffle>>,
     /// Set when nobody wants the batch any more.
-    pub(super) cancelled: AtomicBool,
-    slots: Slots,
+    cancelled: AtomicBool,
+    /// Empty once the batch was taken.
+    canvas: RwLock<Option<Box<dyn Canvas>>>,
+    outcomes: Mutex<Vec<Option<Outcome>>>,
     remaining: AtomicUsize,
     done: Sender<()>,
     finished: Receiver<()>,
 }
-
-/// The batch's memory and what became of each slot.
-struct Slots {
-    pixels: UnsafeCell<Vec<f32>>,
-    /// Start of `pixels`' memory, taken once so that tasks never touch the vector itself.
-    base: *mut f32,
-    outcomes: Box<[UnsafeCell<Option<Outcome>>]>,
-}
-
-// SAFETY: a slot's pixels and outcome are touched by the one task that was queued for it, and by the consumer only after
-// `done` was received, which happens after every task of the job has ended (the counter's AcqRel orders the two).
-unsafe impl Sync for Slots {}
-// SAFETY: `base` points into `pixels`, which moves with it; nothing here is tied to a thread.
-unsafe impl Send for Slots {}
 
 /// What became of a slot.
 #[derive(Debug)]
@@ -61,31 +51,34 @@ pub(super) enum Outcome {
         index: u32,
         label: u32,
     },
-    Skipped,
+    /// A bad file that is left out.
+    Skipped(Error),
+    Cancelled,
     Failed(Error),
     /// A panic's message.
     Panicked(String),
 }
 
 impl Job {
-    pub(super) fn new(step: Step, shuffle: Option<Arc<Shuffle>>, slot_len: usize, mut memory: Vec<f32>) -> Self {
+    pub(super) fn new(step: Step, shuffle: Option<Arc<Shuffle>>, canvas: Box<dyn Canvas>) -> Self {
         let samples = step.positions.len();
-        assert_eq!(memory.len(), samples * slot_len, "the batch's memory fits its samples");
+        assert!(samples > 0, "the cursor makes no empty batch");
         let (done, finished) = bounded(1);
         Self {
             step,
             shuffle,
-            slot_len,
             cancelled: AtomicBool::new(false),
-            slots: Slots {
-                base: memory.as_mut_ptr(),
-                pixels: UnsafeCell::new(memory),
-                outcomes: (0..samples).map(|_| UnsafeCell::new(None)).collect(),
-            },
+            canvas: RwLock::new(Some(canvas)),
+            outcomes: Mutex::new((0..samples).map(|_| None).collect()),
             remaining: AtomicUsize::new(samples),
             done,
             finished,
         }
+    }
+
+    /// Tells the tasks that nobody wants the batch any more.
+    pub(super) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
     }
 
     /// Blocks until every slot has its outcome.
@@ -97,36 +90,16 @@ impl Job {
         !self.finished.is_empty()
     }
 
-    /// The pixels and outcomes of a job that [`Job::wait`] returned for, to be called once.
-    pub(super) fn take(&self) -> (Vec<f32>, Vec<Outcome>) {
+    /// Canvas and outcomes, once, of a job that [`Job::wait`] returned for.
+    pub(super) fn take(&self) -> (Box<dyn Canvas>, Vec<Outcome>) {
         assert_eq!(self.remaining.load(Ordering::Acquire), 0, "a batch is taken after its last sample");
-        // SAFETY: no task of this job is left (asserted above), so nothing else touches the slots.
-        let pixels = unsafe { std::mem::take(&mut *self.slots.pixels.get()) };
-        let outcome = |cell: &UnsafeCell<Option<Outcome>>| {
-            // SAFETY: as above.
-            unsafe { (*cell.get()).take() }.expect("every slot has an outcome, and a batch is taken once")
-        };
-        (pixels, self.slots.outcomes.iter().map(outcome).collect())
+        let canvas = self.canvas.write().expect(LOCK).take().expect("a batch is taken once");
+        let outcomes = std::mem::take(&mut *self.outcomes.lock().expect(LOCK));
+        (canvas, outcomes.into_iter().map(|outcome| outcome.expect("every slot has ended")).collect())
     }
 
-    /// The pixels of one slot.
-    ///
-    /// # Safety
-    /// Only the task of that slot may call this, and only before it ends.
-    #[expect(clippy::mut_from_ref, reason = "slots are disjoint parts of one allocation, each with one owner")]
-    unsafe fn slot(&self, slot: usize) -> &mut [f32] {
-        // SAFETY: the memory holds one run of `slot_len` values for each slot (asserted in `new`), runs do not overlap, and the
-        // caller owns this one.
-        unsafe { std::slice::from_raw_parts_mut(self.slots.base.add(slot * self.slot_len), self.slot_len) }
-    }
-
-    /// Ends the task of `slot`.
-    ///
-    /// # Safety
-    /// Called once for each slot, by its task.
-    unsafe fn end(&self, slot: usize, outcome: Outcome) {
-        // SAFETY: this task owns the slot until the counter falls.
-        unsafe { *self.slots.outcomes[slot].get() = Some(outcome) };
+    fn end(&self, slot: usize, outcome: Outcome) {
+        self.outcomes.lock().expect(LOCK)[slot] = Some(outcome);
         if self.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.done.send(()).expect("the job holds a receiver itself");
         }
@@ -145,6 +118,14 @@ pub(super) struct Shop {
     pub(super) sums: Sums,
 }
 
+/// Whose fault it is that there is no sample.
+enum Fault {
+    /// The file's: the bad-file policy decides.
+    File(Error),
+    /// The run's: always an error.
+    Setup(Error),
+}
+
 impl Shop {
     /// Makes samples until the queue is closed.
     pub(super) fn work(&self, engine: &mut dyn Worker, tasks: &Receiver<Task>) {
@@ -154,24 +135,26 @@ impl Shop {
             let Ok(Task { job, slot }) = tasks.recv() else { return };
             self.sums.idle(idle.elapsed());
             let outcome = if job.cancelled.load(Ordering::Relaxed) {
-                Outcome::Skipped
+                Outcome::Cancelled
             } else {
-                // SAFETY: this is the task of `slot`, which ends below.
-                let pixels = unsafe { job.slot(slot) };
-                catch_unwind(AssertUnwindSafe(|| self.sample(engine, &job, slot, pixels, &mut buffer)))
-                    .unwrap_or_else(|panic| Outcome::Panicked(message(&*panic)))
+                let canvas = job.canvas.read().expect(LOCK);
+                let canvas = canvas.as_deref().expect("the canvas is there until every slot has ended");
+                let mut at = None;
+                catch_unwind(AssertUnwindSafe(|| self.sample(engine, &job, slot, canvas, &mut at, &mut buffer)))
+                    .unwrap_or_else(|panic| Outcome::Panicked(self.panic(at, &*panic)))
             };
-            // SAFETY: each slot is queued once, so it ends once; `pixels` is not used any more.
-            unsafe { job.end(slot, outcome) };
+            job.end(slot, outcome);
         }
     }
 
+    /// `at` is told the sample at hand, for whoever has to report a panic.
     fn sample(
         &self,
         engine: &mut dyn Worker,
         job: &Job,
         slot: usize,
-        pixels: &mut [f32],
+        canvas: &dyn Canvas,
+        at: &mut Option<u32>,
         buffer: &mut Vec<u8>,
     ) -> Outcome {
         let len = self.source.len() as u64;
@@ -181,20 +164,23 @@ impl Shop {
         let mut index = job.shuffle.as_ref().map_or(place, |s| s.sample(place)) as u32;
         let mut others = Draw::at(self.seed, epoch, key.position, Purpose::Substitute);
         for tried in 0.. {
-            let error = match self.try_sample(engine, index, pixels, buffer, &mut |size| {
+            *at = Some(index);
+            let _span = tracing::trace_span!("sample", index, slot, step = job.step.number).entered();
+            let made = self.try_sample(engine, index, canvas, slot, buffer, &mut |size| {
                 if self.evaluate {
                     plan::eval(stage, &self.recipe, size)
                 } else {
                     plan::train(key, stage, &self.recipe, size)
                 }
-            }) {
+            });
+            let error = match made {
                 Ok(()) => return Outcome::Made { index, label: self.source.label(index as usize) },
                 Err(Fault::Setup(error)) => return Outcome::Failed(error),
                 Err(Fault::File(error)) => error,
             };
-            self.bad_files.add(index, self.source.name(index as usize), error_reason(&error));
+            self.bad_files.add(index, self.source.name(index as usize), reason(&error));
             match self.on_bad_file {
-                OnBadFile::Skip => return Outcome::Skipped,
+                OnBadFile::Skip => return Outcome::Skipped(error),
                 OnBadFile::Substitute if tried < SUBSTITUTES => index = others.below(len) as u32,
                 OnBadFile::Fail | OnBadFile::Substitute => return Outcome::Failed(error),
             }
@@ -206,14 +192,15 @@ impl Shop {
         &self,
         engine: &mut dyn Worker,
         index: u32,
-        pixels: &mut [f32],
+        canvas: &dyn Canvas,
+        slot: usize,
         buffer: &mut Vec<u8>,
-        plan: &mut dyn FnMut(crate::Size) -> crate::Result<plan::SamplePlan>,
+        plan: &mut dyn FnMut(Size) -> Result<SamplePlan>,
     ) -> Result<(), Fault> {
         let start = Instant::now();
         let bytes = self.source.read(index as usize, buffer).map_err(Fault::File)?;
         let read = start.elapsed();
-        match engine.run(bytes, plan, pixels) {
+        match engine.run(bytes, plan, canvas, slot) {
             Ok(made) => {
                 self.sums.sample(bytes.len(), read, &made);
                 if let Some(warning) = made.warning {
@@ -225,18 +212,20 @@ impl Shop {
             Err(SampleError::Setup(error)) => Err(Fault::Setup(error)),
         }
     }
-}
 
-/// Whose fault it is that there is no sample.
-enum Fault {
-    /// The file's: the bad-file policy decides.
-    File(Error),
-    /// The run's: always an error.
-    Setup(Error),
+    fn panic(&self, index: Option<u32>, panic: &(dyn std::any::Any + Send)) -> String {
+        let message = message(panic);
+        // The source's own `name` may be what panicked.
+        let name = index.and_then(|i| catch_unwind(AssertUnwindSafe(|| self.source.name(i as usize))).ok());
+        match name {
+            Some(name) => format!("{name}: {message}"),
+            None => message,
+        }
+    }
 }
 
 /// The reason without the name, which stands beside it in a report.
-fn error_reason(error: &Error) -> String {
+fn reason(error: &Error) -> String {
     match error {
         Error::Decode { source, .. } => source.to_string(),
         Error::Io { source, .. } => source.to_string(),
