@@ -215,8 +215,9 @@ fn a_bad_file_fails_its_batch_and_is_named() {
     assert_eq!(results.len(), 4, "the batches after a failed one still come");
     let errors: Vec<String> = results.iter().filter_map(|r| r.as_ref().err()).map(|e| e.to_string()).collect();
     assert!(!errors.is_empty() && errors.len() <= 2);
+    let names = [3, 11].map(|i| with_bad_files().name(i));
     for error in errors {
-        assert!(error.contains("3") || error.contains("11"), "{error}");
+        assert!(names.iter().any(|name| error.starts_with(&format!("{name}:"))), "{error}");
     }
 }
 
@@ -259,6 +260,53 @@ fn substitution_gives_up_where_no_file_is_good() {
     let builder = Loader::builder(bad, Schedule::constant(&options).unwrap());
     let mut loader = builder.on_bad_file(OnBadFile::Substitute).build().unwrap();
     assert!(matches!(loader.next().unwrap(), Err(Error::Decode { .. })));
+}
+
+/// Files that cannot be read, from an index on.
+struct Unreadable {
+    inner: Arc<dyn Source>,
+    from: usize,
+}
+
+impl Source for Unreadable {
+    fn len(&self) -> usize {
+        self.inner.len()
+    }
+    fn name(&self, index: usize) -> String {
+        self.inner.name(index)
+    }
+    fn label(&self, index: usize) -> u32 {
+        self.inner.label(index)
+    }
+    fn classes(&self) -> &[String] {
+        self.inner.classes()
+    }
+    fn read<'a>(&'a self, index: usize, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]> {
+        if index < self.from {
+            return self.inner.read(index, buffer);
+        }
+        Err(Error::Io { path: self.name(index).into(), source: std::io::ErrorKind::PermissionDenied.into() })
+    }
+}
+
+#[test]
+fn unreadable_files_follow_the_policy_as_undecodable_ones_do() {
+    let unreadable = || -> Arc<dyn Source> { Arc::new(Unreadable { inner: source(20), from: 18 }) };
+    let failed = Loader::builder(unreadable(), constant(1.0)).build().unwrap().filter_map(Result::err).next();
+    assert!(matches!(failed, Some(Error::Io { .. })));
+    let skipping = Loader::builder(unreadable(), constant(1.0)).on_bad_file(OnBadFile::Skip).build().unwrap();
+    assert_eq!(all(skipping).iter().map(|b| b.indices.len()).sum::<usize>(), 18);
+    let replacing = Loader::builder(unreadable(), constant(1.0)).on_bad_file(OnBadFile::Substitute).build().unwrap();
+    assert!(all(replacing).iter().all(|b| b.indices.len() == 5 && b.indices.iter().all(|&i| i < 18)));
+}
+
+#[test]
+fn a_source_that_is_gone_is_an_error_even_where_bad_files_are_skipped() {
+    let gone: Arc<dyn Source> = Arc::new(Unreadable { inner: source(20), from: 0 });
+    let mut loader = Loader::builder(gone, constant(5.0)).on_bad_file(OnBadFile::Skip).build().unwrap();
+    let empty = loader.by_ref().take_while(|b| b.as_ref().is_ok_and(|b| b.is_empty())).count();
+    assert_eq!(empty, 2);
+    assert!(loader.next().unwrap().is_err());
 }
 
 /// Panics on one sample.
@@ -353,6 +401,14 @@ fn settings_that_cannot_work_are_refused() {
     named(training(20, 1.0).prefetch(0), "prefetch");
     named(training(20, 1.0).shard(3, 3), "shard");
     named(training(3, 1.0), "batch_size");
+    let nothing =
+        |band, batch_size| Loader::evaluation(source(4), Stage::fixed(32, band, BandCrop::Lanczos, batch_size));
+    named(nothing(32, 0), "batch_size");
+    named(nothing(0, 1), "stage.band");
+    named(nothing(40, 1), "stage.band");
+    let mut beyond = training(20, 1.0).build().unwrap().state();
+    beyond.position = 21;
+    named(training(20, 1.0).resume(beyond), "resume");
     let recipe = bandfeed::Recipe { scale: [0.5, 0.1], ..Default::default() };
     named(training(20, 1.0).recipe(recipe), "recipe.scale");
 }
@@ -374,5 +430,6 @@ fn counters_tell_what_was_done() {
     assert!(counters.bytes > 0 && counters.decode > 0.0 && counters.render > 0.0);
     let memory = loader.memory();
     assert_eq!(memory.batch, 4 * 3 * 32 * 32 * 4);
+    assert_eq!(memory.batches, 4 + 2);
     assert_eq!(memory.total, memory.batch * memory.batches);
 }

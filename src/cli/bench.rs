@@ -4,7 +4,7 @@ use super::machine::{self, Machine};
 use super::table::table;
 use crate::decode::SCALE_MARGIN;
 use crate::engine::Cpu;
-use crate::loader::{Counters, Loader};
+use crate::loader::{Counters, Loader, OnBadFile};
 use crate::schedule::{Options, Schedule};
 use crate::{BandCrop, Error, Filter, Recipe, Result, Source, Stage, source};
 use serde::Serialize;
@@ -22,9 +22,12 @@ pub(crate) enum Command {
 pub(crate) struct LoaderArgs {
     /// Folder of class folders, or WebDataset shards (`data/train-{000..009}.tar`).
     source: String,
-    /// Bands to measure, in pixels [default: those of efficient_train_pp_deit at this base size].
+    /// Bands to measure, in pixels [default: those of the schedule's stages].
     #[arg(long, value_delimiter = ',', alias = "sizes")]
     bands: Vec<u32>,
+    /// Schedule whose stages are measured: a name that `bandfeed schedule` knows, or a .toml table.
+    #[arg(long, default_value = "efficient_train_pp_deit", value_name = "NAME")]
+    schedule: String,
     /// Size of the random resized crop that the bands are cut from; a band of this size is not cut.
     #[arg(long, default_value_t = 224)]
     base: u32,
@@ -48,10 +51,10 @@ pub(crate) struct LoaderArgs {
     no_fuse: bool,
     /// Decoded pixels to keep for each pixel needed, where a JPEG is decoded at a reduced scale; less is faster and blurs
     /// (`bandfeed::decode::SCALE_MARGIN`).
-    #[arg(long, default_value_t = SCALE_MARGIN)]
+    #[arg(long, default_value_t = SCALE_MARGIN, value_parser = super::positive)]
     scale_margin: f64,
     /// Seconds of each measurement.
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 3.0, value_parser = super::positive)]
     seconds: f64,
     /// Rounds over all rows; the median over the rounds is shown.
     #[arg(long, default_value_t = 3)]
@@ -118,6 +121,8 @@ struct Report<'a> {
     fused: bool,
     scale_margin: f64,
     peak_memory_bytes: Option<u64>,
+    /// Files that gave no image, and were replaced by others.
+    bad_files: usize,
     /// Resident memory of the process after each round.
     memory_after_round_bytes: Vec<u64>,
     rows: Vec<Row>,
@@ -128,14 +133,14 @@ pub(crate) fn run(command: &Command) -> Result<()> {
     let source = source::open(&args.source)?;
     let mut bands = args.bands.clone();
     if bands.is_empty() {
-        bands = default_bands(args.base)?;
+        bands = bands_of(&args.schedule, args.base)?;
     }
     let mut workers = args.workers.clone();
     if workers.is_empty() {
-        workers = vec![std::thread::available_parallelism().map_or(1, Into::into)];
+        workers = vec![super::cores()];
     }
     let mut rows: Vec<Row> = Vec::new();
-    let mut memory = Vec::new();
+    let (mut memory, mut bad_files) = (Vec::new(), 0);
     for round in 0..args.rounds.max(1) {
         let pairs = workers.iter().flat_map(|&w| bands.iter().map(move |&b| (w, b)));
         for (at, (workers, band)) in pairs.enumerate() {
@@ -143,6 +148,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
             if round == 0 {
                 rows.push(Row::new(workers, band, args.base));
             }
+            bad_files = bad_files.max(window.bad_files);
             rows[at].add(&window);
         }
         memory.extend(machine::memory());
@@ -160,6 +166,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         fused: !args.no_fuse,
         scale_margin: args.scale_margin,
         peak_memory_bytes: machine::peak_memory(),
+        bad_files,
         memory_after_round_bytes: memory,
         rows,
     };
@@ -171,10 +178,9 @@ pub(crate) fn run(command: &Command) -> Result<()> {
     Ok(())
 }
 
-fn default_bands(base: u32) -> Result<Vec<u32>> {
-    let options = Options { base, ..Default::default() };
-    let mut bands: Vec<u32> =
-        Schedule::named("efficient_train_pp_deit", &options)?.stages().iter().map(|s| s.band).collect();
+fn bands_of(schedule: &str, base: u32) -> Result<Vec<u32>> {
+    let schedule = Schedule::named(schedule, &Options { base, ..Options::default() })?;
+    let mut bands: Vec<u32> = schedule.stages().iter().map(|s| s.band).collect();
     bands.dedup();
     Ok(bands)
 }
@@ -185,6 +191,7 @@ struct Window {
     seconds: f64,
     cpu_seconds: Option<f64>,
     counters: Counters,
+    bad_files: usize,
 }
 
 fn measure(args: &LoaderArgs, source: &Arc<dyn Source>, workers: usize, band: u32, round: u64) -> Result<Window> {
@@ -197,6 +204,7 @@ fn measure(args: &LoaderArgs, source: &Arc<dyn Source>, workers: usize, band: u3
         .workers(workers)
         .engine(Arc::new(Cpu::default().scale_margin(args.scale_margin)))
         .prefetch(args.prefetch)
+        .on_bad_file(OnBadFile::Substitute)
         .build()?;
     // Threads, page cache, weight tables and batch memory are warm after as many batches as exist at once.
     for _ in 0..2 * args.prefetch {
@@ -212,6 +220,7 @@ fn measure(args: &LoaderArgs, source: &Arc<dyn Source>, workers: usize, band: u3
         seconds: start.elapsed().as_secs_f64(),
         cpu_seconds: machine::cpu_seconds().zip(cpu).map(|(after, before)| after - before),
         counters: loader.counters().since(&before),
+        bad_files: loader.bad_files().len(),
     })
 }
 
@@ -326,6 +335,9 @@ fn print(report: &Report<'_>, args: &LoaderArgs) {
     ];
     print!("{}", table(&header, &rows));
     println!("\nrate: images/s over those at {0} px. needed: what equal compute asks for, ({0}/band)^2.", report.base);
+    if report.bad_files > 0 {
+        println!("{} files gave no image and were replaced by others; `bandfeed decode` tells why", report.bad_files);
+    }
     if let Some(bytes) = report.peak_memory_bytes {
         println!("peak memory of the process: {:.0} MB", bytes as f64 * 1e-6);
     }

@@ -1,11 +1,13 @@
 //! `bandfeed demo`: a small data set, a small model, the whole curriculum, in a few minutes.
 
-use super::train::{Job, cores};
+use super::cores;
+use super::train::Job;
 use crate::demo_data::DemoData;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::loader::OnBadFile;
 use crate::recipe::Recipe;
 use crate::schedule::{LearningRate, Options, Schedule};
+use crate::source::Folder;
 use crate::train::{TrainConfig, VitConfig};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,9 +18,10 @@ use std::time::Duration;
 /// happened.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Folder for the images, log, curves and checkpoints.
-    #[arg(long, default_value = "bandfeed-demo", value_name = "FOLDER")]
-    out: PathBuf,
+    /// Folder for the images, log, curves and checkpoints [default: bandfeed-demo, or the first of bandfeed-demo-2, -3, ... that
+    /// is not there].
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
     /// Budget in equivalent epochs: the compute of this many passes at the full size.
     #[arg(long, default_value_t = 8.0)]
     epochs: f64,
@@ -37,11 +40,32 @@ pub(crate) struct Args {
 const BASE: u32 = 96;
 const PATCH: u32 = 12;
 
+/// `bandfeed-demo`, or with a number behind it: the first that is not there, or to go on with a run the last that is.
+fn free_folder(resume: bool) -> PathBuf {
+    let name = |n: u32| PathBuf::from(if n == 1 { "bandfeed-demo".to_owned() } else { format!("bandfeed-demo-{n}") });
+    let free = (1..).find(|&n| !name(n).exists()).unwrap_or(1);
+    name(if resume { free.max(2) - 1 } else { free })
+}
+
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let data = DemoData { train_per_class: 250, val_per_class: 40, seed: args.seed, ..DemoData::default() };
     let options = Options { base: BASE, patch: PATCH, epochs: args.epochs, batch_size: 50, ..Options::default() };
     let schedule = Schedule::named(&args.schedule, &options)?;
-    let (train, val) = data.generate()?;
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => free_folder(args.resume),
+    };
+    let images = out.join("data");
+    if !images.exists() {
+        // Whole under another name first: half a data set would pass for one.
+        let unfinished = out.join("data.unfinished");
+        if unfinished.exists() {
+            std::fs::remove_dir_all(&unfinished).map_err(Error::io(&unfinished))?;
+        }
+        data.write(&unfinished)?;
+        std::fs::rename(&unfinished, &images).map_err(Error::io(&images))?;
+    }
+    let (train, val) = (Folder::open(images.join("train"))?, Folder::open(images.join("val"))?);
     let classes = data.classes.len();
     let model =
         VitConfig { dim: 96, depth: 4, heads: 3, patch: PATCH as usize, drop_path: 0.0, ..VitConfig::tiny(classes) };
@@ -58,7 +82,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         // The classes are drawn large: a crop of a twelfth of the image often misses them.
         recipe: Recipe { scale: [0.35, 1.0], ..Recipe::default() },
         config,
-        out: args.out.clone(),
+        out,
         resume: args.resume,
         threads: cores(),
         workers: cores(),

@@ -60,6 +60,8 @@ pub(crate) struct Live {
     log: BufWriter<File>,
     path: PathBuf,
     stages: usize,
+    /// Images of the validation set.
+    validation: Option<usize>,
     stage: Option<Stage>,
     start: Instant,
     /// Share of compute at the first step of this process.
@@ -77,29 +79,31 @@ const RECENT: usize = 30;
 
 impl Live {
     /// Opens the log in `folder`. Lines from step `done` on are dropped: the run will write them again.
-    pub(crate) fn open(folder: &Path, schedule: &Schedule, done: u64, left: u64) -> Result<Self> {
+    pub(crate) fn open(folder: &Path, schedule: &Schedule, done: u64, validation: Option<usize>) -> Result<Self> {
         let path = folder.join("log.jsonl");
         let kept: Vec<Event> = match path.exists() {
             true => read(&path)?.into_iter().filter(|e| e.step() < done).collect(),
             false => Vec::new(),
         };
-        let mut log = BufWriter::new(File::create(&path).map_err(Error::io(&path))?);
+        // Whole under another name before the old one goes: a run that dies here keeps its log.
+        let new = folder.join("log.jsonl.new");
+        let mut log = BufWriter::new(File::create(&new).map_err(Error::io(&new))?);
         for event in &kept {
-            line(&mut log, event).map_err(Error::io(&path))?;
+            line(&mut log, event).map_err(Error::io(&new))?;
         }
+        log.flush().map_err(Error::io(&new))?;
+        std::fs::rename(&new, &path).map_err(Error::io(&path))?;
         let terminal = std::io::stderr().is_terminal();
-        let bar = if terminal { ProgressBar::new(done + left) } else { ProgressBar::hidden() };
-        bar.set_style(
-            ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}")
-                .expect("the template names bar, pos, len and msg"),
-        );
-        bar.set_position(done);
+        // In thousandths of the compute: a step at a large band counts for more.
+        let bar = if terminal { ProgressBar::new(1000) } else { ProgressBar::hidden() };
+        bar.set_style(ProgressStyle::with_template("{bar:24} {msg}").expect("the template names bar and msg"));
         Ok(Self {
             bar,
             plain: (!terminal).then(Instant::now),
             log,
             path,
             stages: schedule.stages().len(),
+            validation,
             stage: None,
             start: Instant::now(),
             from: None,
@@ -205,7 +209,7 @@ impl Watch for Live {
         match &mut self.plain {
             None => {
                 self.bar.set_message(message);
-                self.bar.set_position(r.step + 1);
+                self.bar.set_position((r.progress * 1000.0) as u64);
             }
             Some(last) if last.elapsed() >= PLAIN_EVERY => {
                 *last = Instant::now();
@@ -217,8 +221,12 @@ impl Watch for Live {
 
     fn evaluated(&mut self, report: &EvalReport) {
         let top5 = report.top5.map_or(String::new(), |v| format!(", top-5 {:.1} %", v * 100.0));
+        let missing = match self.validation {
+            Some(all) if report.images < all => format!(", {} of {all} images", report.images),
+            _ => String::new(),
+        };
         self.print(&format!(
-            "epoch {:3}: validation top-1 {:.1} %{top5}, loss {:.3}, at {} px ({:.1} s)",
+            "epoch {:3}: validation top-1 {:.1} %{top5}, loss {:.3}, at {} px{missing} ({:.1} s)",
             report.epoch,
             report.top1 * 100.0,
             report.loss,
@@ -255,7 +263,10 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Event>> {
             Ok(event) => events.push(event),
             Err(_) if number == last => {}
             Err(error) => {
-                let reason = format!("line {} is no log line of bandfeed: {error}", number + 1);
+                let reason = format!(
+                    "line {} is no log line of bandfeed ({error}); mend it, or move the file away to start a new log",
+                    number + 1
+                );
                 return Err(Error::Checkpoint { path: path.to_owned(), reason });
             }
         }

@@ -28,7 +28,7 @@ impl Machine {
             .unwrap_or_else(|| std::env::consts::ARCH.to_owned());
         Self {
             cpu,
-            cores: std::thread::available_parallelism().map_or(1, Into::into),
+            cores: super::cores(),
             simd: simd(),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             version: env!("CARGO_PKG_VERSION"),

@@ -49,6 +49,19 @@ enum Command {
     },
 }
 
+/// For arguments that are a number above 0.
+fn positive(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
+        _ => Err("expected a number above 0".to_owned()),
+    }
+}
+
+/// Threads that the process may run at once.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, Into::into)
+}
+
 /// Runs the program; the error, if any, is printed to standard error.
 pub fn run() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("BANDFEED_LOG")

@@ -4,8 +4,9 @@ use super::fit::Fit;
 use super::live::{self, Live};
 use super::machine::Machine;
 use super::table::table;
+use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::loader::{Counters, Loader, OnBadFile, State};
+use crate::loader::{BadFile, Counters, Loader, OnBadFile, State};
 use crate::recipe::Recipe;
 use crate::schedule::{LearningRate, Schedule, Stage};
 use crate::shape::Filter;
@@ -17,8 +18,8 @@ use burn::module::Module;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Train a vision transformer under a schedule.
@@ -114,7 +115,7 @@ pub(crate) struct Optimizer {
     #[arg(long)]
     threads: Option<usize>,
     /// Minutes between two checkpoints, besides those at the end of each epoch.
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = minutes)]
     checkpoint_minutes: f64,
 }
 
@@ -138,6 +139,11 @@ pub(crate) struct Input {
     min_scale: f64,
 }
 
+/// Minutes above 0, at most a year.
+fn minutes(text: &str) -> std::result::Result<f64, String> {
+    super::positive(text).map(|minutes| minutes.min(365.0 * 24.0 * 60.0))
+}
+
 fn parse_on_bad_file(name: &str) -> Result<OnBadFile> {
     match name {
         "fail" => Ok(OnBadFile::Fail),
@@ -151,7 +157,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let train = source::open(&args.train)?;
     let val = args.val.as_deref().map(source::open).transpose()?;
     let schedule = args.fit.schedule(&args.schedule)?;
-    let warmup = args.optimizer.warmup.unwrap_or(if schedule.name() == "efficient_train_pp_deit" { 0.2 } else { 0.1 });
+    let warmup =
+        args.optimizer.warmup.unwrap_or(if schedule.name().starts_with("efficient_train_pp_deit") { 0.2 } else { 0.1 });
     let config = TrainConfig {
         optimizer: AdamWConfig {
             weight_decay: args.optimizer.weight_decay,
@@ -173,22 +180,18 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         config,
         out: args.out.clone(),
         resume: args.resume,
-        threads: args.optimizer.threads.unwrap_or_else(cores),
-        workers: args.input.workers.unwrap_or_else(cores),
+        threads: args.optimizer.threads.unwrap_or_else(super::cores),
+        workers: args.input.workers.unwrap_or_else(super::cores),
         prefetch: args.input.prefetch,
         on_bad_file: args.input.on_bad_file,
-        checkpoint_every: Duration::from_secs_f64(args.optimizer.checkpoint_minutes.max(0.0) * 60.0),
+        checkpoint_every: Duration::from_secs_f64(args.optimizer.checkpoint_minutes * 60.0),
     };
     job.run()
 }
 
-pub(super) fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, Into::into)
-}
-
 /// A training run, whoever asked for it.
 pub(super) struct Job {
-    /// What the training data is called in titles and checkpoints.
+    /// What the training data is called in titles.
     pub(super) name: String,
     pub(super) train: Arc<dyn Source>,
     pub(super) val: Option<Arc<dyn Source>>,
@@ -222,26 +225,26 @@ struct Record<'a> {
 impl Job {
     pub(super) fn run(mut self) -> Result<ExitCode> {
         self.check_classes()?;
-        // What tells two runs apart besides the model: a checkpoint of another run is refused by it.
-        let parts = (&self.name, self.train.len(), &self.schedule, &self.recipe, self.on_bad_file);
-        self.config.data = serde_json::to_string(&parts).expect("settings are plain data");
+        self.config.data = self.identity();
         std::fs::create_dir_all(&self.out).map_err(Error::io(&self.out))?;
         let checkpoints =
             Checkpoints { every: Some(self.checkpoint_every), ..Checkpoints::new(self.out.join("checkpoints")) };
         let (mut trainer, state) = self.trainer(&checkpoints)?;
         let mut loader = self.loader(state)?;
-        let left: u64 = loader.remaining_steps().iter().sum();
         self.announce(&loader, &trainer)?;
 
         let stop = stop_on_interrupt()?;
-        let mut live = Live::open(&self.out, &self.schedule, trainer.steps(), left)?;
+        let mut live = Live::open(&self.out, &self.schedule, trainer.steps(), self.val.as_ref().map(|v| v.len()))?;
+        let bad_in_validation = Arc::new(Mutex::new(Vec::new()));
         let mut validation = self.val.as_ref().map(|val| {
             let (val, recipe, workers, on_bad_file) = (val.clone(), &self.recipe, self.workers, self.on_bad_file);
+            let bad_files = bad_in_validation.clone();
             move |stage: &Stage| -> Result<Pass<'static>> {
                 // A substitute would count a picture twice: bad files are left out of an evaluation.
                 let policy = if on_bad_file == OnBadFile::Fail { OnBadFile::Fail } else { OnBadFile::Skip };
                 let builder = Loader::evaluation(val.clone(), stage.clone()).recipe(recipe.clone());
-                Ok(Box::new(builder.workers(workers).on_bad_file(policy).build()?))
+                let loader = builder.workers(workers).on_bad_file(policy).build()?;
+                Ok(Box::new(Watched { loader, bad_files: bad_files.clone() }))
             }
         });
         let run = Run {
@@ -259,21 +262,42 @@ impl Job {
             return Ok(ExitCode::from(130));
         }
         self.report(&summary, &loader)?;
+        let bad_files = bad_in_validation.lock().expect("a pass does not panic with the list in hand");
+        report_files("of the validation images gave no image and are not in the accuracy", &bad_files);
         Ok(ExitCode::SUCCESS)
     }
 
     fn check_classes(&self) -> Result<()> {
         let Some(val) = &self.val else { return Ok(()) };
         let (ours, theirs) = (self.train.classes(), val.classes());
+        // The longer of tar shards' numbered classes may be the validation's only by mistake; a prefix is no mistake.
         if ours.len() >= theirs.len() && ours.iter().zip(theirs).all(|(a, b)| a == b) {
             return Ok(());
         }
-        let stranger = theirs.iter().find(|name| !ours.contains(name));
-        let reason = match stranger {
-            Some(name) => format!("class `{name}` is not among the {} classes of the training images", ours.len()),
-            None => format!("{} classes in another order than the training images' {}", theirs.len(), ours.len()),
+        let missing = |of: &[String], among: &[String]| of.iter().find(|name| !among.contains(name)).cloned();
+        let reason = match (missing(theirs, ours), missing(ours, theirs)) {
+            (Some(name), _) => format!("class `{name}` is not among the {} classes of the training images", ours.len()),
+            (None, Some(name)) => {
+                format!("class `{name}` of the training images is missing; add at least one image of it")
+            }
+            (None, None) => "the classes are the training images', but in another order".to_owned(),
         };
         Err(Error::config("val", reason))
+    }
+
+    /// What tells two runs apart besides the model: a checkpoint of another run is refused by it. The place of the files is not
+    /// in it, nor what is done about bad ones: both may change when a run goes on.
+    fn identity(&self) -> String {
+        let classes = fnv(self.train.classes().iter().flat_map(|name| name.bytes().chain([0])));
+        let labels = fnv((0..self.train.len()).flat_map(|i| self.train.label(i).to_le_bytes()));
+        serde_json::json!({
+            "classes": format!("{classes:016x}"),
+            "labels": format!("{labels:016x}"),
+            "images": self.train.len(),
+            "schedule": self.schedule,
+            "recipe": self.recipe,
+        })
+        .to_string()
     }
 
     fn trainer(&self, checkpoints: &Checkpoints) -> Result<(Trainer, Option<State>)> {
@@ -283,8 +307,12 @@ impl Job {
                 let reason = "a run is there already; go on with --resume, or choose another --out";
                 return Err(Error::Checkpoint { path: last, reason: reason.into() });
             }
-            let band = self.schedule.at(0.0).band;
+            let band = self.schedule.stages()[0].band;
             return Ok((Trainer::new(self.config.clone(), band, self.threads, &Device::flex())?, None));
+        }
+        if !last.exists() {
+            let reason = "there is no checkpoint to go on from; leave out --resume to start a run";
+            return Err(Error::Checkpoint { path: last, reason: reason.into() });
         }
         let (trainer, state) = Trainer::load(&last, self.config.clone(), self.threads, &Device::flex())?;
         Ok((trainer, Some(state)))
@@ -380,7 +408,34 @@ impl Job {
     }
 }
 
-fn report_files(what: &str, files: &[crate::loader::BadFile]) {
+/// A pass over the validation set that leaves word of its bad files.
+struct Watched {
+    loader: Loader,
+    bad_files: Arc<Mutex<Vec<BadFile>>>,
+}
+
+impl Iterator for Watched {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Result<Batch>> {
+        self.loader.next()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let Ok(mut bad_files) = self.bad_files.lock() {
+            *bad_files = self.loader.bad_files();
+        }
+    }
+}
+
+/// FNV-1a, 64 bits.
+fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+fn report_files(what: &str, files: &[BadFile]) {
     const SHOWN: usize = 10;
     if files.is_empty() {
         return;

@@ -11,7 +11,7 @@ pub enum OnBadFile {
     /// The batch is an error that names the file.
     #[default]
     Fail,
-    /// The batch is smaller by that sample.
+    /// The batch is smaller by that sample, and may be empty. The third batch in a row that is all bad files is an error.
     Skip,
     /// Another sample, drawn from the seed and the sample's place in the epoch, takes its place.
     Substitute,

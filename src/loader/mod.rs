@@ -101,8 +101,13 @@ pub struct Loader {
     /// The samples to make; the receiver is for taking back what nobody wants any more.
     queue: Option<(Sender<Task>, Receiver<Task>)>,
     threads: Vec<JoinHandle<()>>,
+    /// Batches of nothing but skipped samples, up to now without another between.
+    empty: usize,
     broken: bool,
 }
+
+/// Empty batches in a row that are an error in spite of [`OnBadFile::Skip`]: a disk that is gone, say.
+const EMPTY_IN_A_ROW: usize = 3;
 
 impl Loader {
     /// A loader for training on `source` under `schedule`: shuffled, augmented by the recipe, until the schedule's budget is
@@ -171,6 +176,7 @@ impl Loader {
             planned: state,
             queue: Some((tasks, queue)),
             threads,
+            empty: 0,
             broken: false,
         })
     }
@@ -300,8 +306,9 @@ impl Loader {
                 }
             }
         }
-        // A batch of nothing helps nobody: where all samples are bad, more is wrong than a file.
-        if made.is_empty() {
+        // One small batch may hold bad files only; where several in a row do, more is wrong than a file.
+        self.empty = if made.is_empty() { self.empty + 1 } else { 0 };
+        if self.empty >= EMPTY_IN_A_ROW {
             failure = failure.or(skipped);
         }
         if let Some(error) = failure {
