@@ -79,6 +79,19 @@ pub enum Filter {
     Lanczos3,
 }
 
+impl std::str::FromStr for Filter {
+    type Err = crate::Error;
+
+    fn from_str(s: &str) -> crate::Result<Self> {
+        match s {
+            "bilinear" => Ok(Self::Bilinear),
+            "bicubic" => Ok(Self::Bicubic),
+            "lanczos3" => Ok(Self::Lanczos3),
+            _ => Err(crate::Error::config("filter", format!("`{s}` is not known; use bilinear, bicubic or lanczos3"))),
+        }
+    }
+}
+
 /// Where the samples of a Fourier band crop sit. The two differ by half an output pixel less half an input pixel,
 /// which is up to 27 dB on photos: say which one is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use crate::decode::SCALE_MARGIN;
 use crate::engine::Cpu;
 use crate::loader::{Counters, Loader, OnBadFile};
 use crate::schedule::{Options, Schedule};
-use crate::{BandCrop, Error, Filter, Recipe, Result, Source, Stage, source};
+use crate::{BandCrop, Filter, Recipe, Result, Source, Stage, source};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ pub(crate) struct LoaderArgs {
     #[arg(long, default_value_t = 4)]
     prefetch: usize,
     /// Resampling filter of the crop.
-    #[arg(long, value_parser = parse_filter, default_value = "bicubic")]
+    #[arg(long, default_value = "bicubic")]
     filter: Filter,
     /// How the band is cut: lanczos, fourier, fourier-half-pixel.
     #[arg(long, default_value = "lanczos")]
@@ -65,17 +65,6 @@ pub(crate) struct LoaderArgs {
     /// Print one JSON object instead of a table.
     #[arg(long)]
     json: bool,
-}
-
-pub(crate) fn parse_filter(name: &str) -> Result<Filter> {
-    match name {
-        "bilinear" => Ok(Filter::Bilinear),
-        "bicubic" => Ok(Filter::Bicubic),
-        "lanczos3" => Ok(Filter::Lanczos3),
-        _ => {
-            Err(Error::Config { what: "filter".into(), reason: format!("`{name}`: use bilinear, bicubic or lanczos3") })
-        }
-    }
 }
 
 /// One band with one number of workers: all its windows.

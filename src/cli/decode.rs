@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     let mut png_names = HashSet::new();
     if let Some(folder) = &args.out {
-        std::fs::create_dir_all(folder).map_err(io(folder))?;
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
     }
     let mut out = std::io::stdout().lock();
     let mut failed = 0;
@@ -200,7 +200,7 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
         return Ok(());
     }
     let entries = std::fs::read_dir(path).and_then(|entries| entries.collect::<std::io::Result<Vec<_>>>());
-    let mut paths: Vec<PathBuf> = entries.map_err(io(path))?.into_iter().map(|entry| entry.path()).collect();
+    let mut paths: Vec<PathBuf> = entries.map_err(Error::io(path))?.into_iter().map(|entry| entry.path()).collect();
     paths.sort();
     for path in paths {
         // A link to a folder could lead in circles.
@@ -247,8 +247,6 @@ fn write_png(folder: &Path, name: &str, pixels: &Pixels) -> Result<()> {
     })
 }
 
-fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
-    move |source| Error::Io { path: path.to_owned(), source }
 }
 
 fn hex_sha256(bytes: &[u8]) -> String {

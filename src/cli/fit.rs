@@ -82,7 +82,7 @@ impl Fit {
     fn agrees_with(&self, path: &str, schedule: &Schedule) -> Result<()> {
         let stages = schedule.stages();
         let differs = |option: &str, found: String| {
-            Err(Error::Config { what: option.into(), reason: format!("{path} says {found}; change it there") })
+            Err(Error::config(option, format!("{path} says {found}; change it there")))
         };
         if self.base.is_some_and(|base| base != schedule.base()) {
             return differs("--base", schedule.base().to_string());

@@ -73,7 +73,7 @@ fn print(text: &str) -> Result<()> {
     match std::io::stdout().write_all(text.as_bytes()) {
         // The reader had enough, as `head` does.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(|source| Error::Io { path: "standard output".into(), source }),
+        result => result.map_err(Error::io(Path::new("standard output"))),
     }
 }
 
@@ -89,7 +89,7 @@ fn plot_stem(out: Option<&Path>, name: &str) -> Result<PathBuf> {
         _ => (out, out.join(file)),
     };
     if !folder.as_os_str().is_empty() {
-        std::fs::create_dir_all(folder).map_err(|source| Error::Io { path: folder.to_owned(), source })?;
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
     }
     Ok(stem)
 }

@@ -129,10 +129,10 @@ pub(crate) struct Input {
     #[arg(long, default_value_t = 4)]
     prefetch: usize,
     /// What to do about files that cannot be decoded: fail, skip or substitute (another sample takes the place).
-    #[arg(long, default_value = "substitute", value_parser = parse_on_bad_file)]
+    #[arg(long, default_value = "substitute")]
     on_bad_file: OnBadFile,
     /// Resampling filter of the crops: bilinear, bicubic or lanczos3.
-    #[arg(long, default_value = "bicubic", value_parser = super::bench::parse_filter)]
+    #[arg(long, default_value = "bicubic")]
     filter: Filter,
     /// Smallest share of the image that a random crop covers.
     #[arg(long, default_value_t = 0.08)]
@@ -142,15 +142,6 @@ pub(crate) struct Input {
 /// Minutes above 0, at most a year.
 fn minutes(text: &str) -> std::result::Result<f64, String> {
     super::positive(text).map(|minutes| minutes.min(365.0 * 24.0 * 60.0))
-}
-
-fn parse_on_bad_file(name: &str) -> Result<OnBadFile> {
-    match name {
-        "fail" => Ok(OnBadFile::Fail),
-        "skip" => Ok(OnBadFile::Skip),
-        "substitute" => Ok(OnBadFile::Substitute),
-        _ => Err(Error::config("on-bad-file", format!("`{name}`: use fail, skip or substitute"))),
-    }
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
@@ -172,7 +163,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     };
     let recipe = Recipe { filter: args.input.filter, scale: [args.input.min_scale, 1.0], ..Recipe::default() };
     let job = Job {
-        name: args.train.clone(),
+        name: short(&args.train),
         train,
         val,
         schedule,
@@ -428,6 +419,12 @@ impl Drop for Watched {
             *bad_files = self.loader.bad_files();
         }
     }
+}
+
+/// The last part of a path or pattern: what a title has room for.
+fn short(source: &str) -> String {
+    let trimmed = source.trim_end_matches('/');
+    trimmed.rsplit('/').next().unwrap_or(trimmed).to_owned()
 }
 
 /// FNV-1a, 64 bits.

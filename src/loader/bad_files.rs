@@ -1,5 +1,6 @@
 //! Files that gave no image, or a damaged one: counted and listed, never lost.
 
+use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -15,6 +16,19 @@ pub enum OnBadFile {
     Skip,
     /// Another sample, drawn from the seed and the sample's place in the epoch, takes its place.
     Substitute,
+}
+
+impl std::str::FromStr for OnBadFile {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self> {
+        match s {
+            "fail" => Ok(Self::Fail),
+            "skip" => Ok(Self::Skip),
+            "substitute" => Ok(Self::Substitute),
+            _ => Err(Error::config("bad-file policy", format!("`{s}` is not known; use fail, skip or substitute"))),
+        }
+    }
 }
 
 /// One file that gave no image, or a damaged one.

@@ -69,7 +69,8 @@ pub struct Counters {
     pub decode: f64,
     /// Crop, flip, band crop, normalisation, and the write into the batch.
     pub render: f64,
-    /// Workers with nothing to do because every prefetch slot was filled: the consumer is the bottleneck.
+    /// Workers with nothing to do: all the batches that may be made ahead are made, or their last samples are under way with
+    /// other workers. Most of the time of a loader that waits for its consumer.
     pub wait_for_consumer: f64,
     /// The consumer waiting for a batch (one thread's time): the input is the bottleneck.
     pub wait_for_producer: f64,
