@@ -247,8 +247,6 @@ fn write_png(folder: &Path, name: &str, pixels: &Pixels) -> Result<()> {
     })
 }
 
-}
-
 fn hex_sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

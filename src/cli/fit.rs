@@ -81,9 +81,8 @@ impl Fit {
     /// A table is never overruled in silence. Its budget is the exception: that belongs to the run.
     fn agrees_with(&self, path: &str, schedule: &Schedule) -> Result<()> {
         let stages = schedule.stages();
-        let differs = |option: &str, found: String| {
-            Err(Error::config(option, format!("{path} says {found}; change it there")))
-        };
+        let differs =
+            |option: &str, found: String| Err(Error::config(option, format!("{path} says {found}; change it there")));
         if self.base.is_some_and(|base| base != schedule.base()) {
             return differs("--base", schedule.base().to_string());
         }
