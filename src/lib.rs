@@ -38,6 +38,10 @@
 //! `cli` (default) is the `bandfeed` program. `train` is the bundled vision-transformer trainer, which needs burn; without it burn
 //! is not built. A user of the loader alone takes `default-features = false`.
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub mod error;
 pub mod shape;
 

@@ -28,7 +28,7 @@ fn memory_does_not_grow_over_twenty_epochs() {
 
     let mut after_third = None;
     let mut last_epoch = 0;
-    while let Some(batch) = loader.next() {
+    for batch in loader.by_ref() {
         let batch = batch.unwrap();
         last_epoch = batch.epoch;
         if batch.epoch == 3 && after_third.is_none() {
