@@ -339,7 +339,7 @@ impl Job {
         write(&self.out.join("run.json"), &serde_json::to_string_pretty(&record).expect("settings are plain data"))?;
         let model = &self.config.model;
         eprintln!("{}", record.machine);
-        eprintln!("training   {}: {}", self.name, record.train);
+        eprintln!("training   {}", record.train);
         if let Some(val) = &record.val {
             eprintln!("validation {val}");
         }
