@@ -1,10 +1,11 @@
-//! Small files that claim much: each is refused without memory for what it claims.
+//! Small files and calls that claim much: each is refused without memory for what it claims.
 //!
 //! A program of its own, since it counts every allocation.
 
-use bandfeed::DecodeError;
+use bandfeed::band::{Fourier, fourier};
 use bandfeed::decode::{Decoder, Limits, Pixels};
-use bandfeed::shape::Size;
+use bandfeed::ops::{View, resize};
+use bandfeed::{DecodeError, Filter, Grid, Size};
 use image::{DynamicImage, ImageFormat};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -198,6 +199,31 @@ fn sound_containers_of_webp_still_decode() {
     for (n, (bytes, size)) in files.iter().enumerate() {
         assert_eq!(decode(bytes).0.unwrap_or_else(|e| panic!("file {n}: {e}")).size, *size, "file {n}");
     }
+}
+
+#[test]
+fn sizes_that_do_not_fit_are_refused_before_memory_is_taken() {
+    let (large, before) = (Size::square(100_000), HELD.get());
+    MOST.set(before);
+    let refuse = |what: &str, error: Option<bandfeed::Error>, part: &str| {
+        let text = error.unwrap_or_else(|| panic!("{what} is not refused")).to_string();
+        assert!(text.contains(part), "{what}: `{text}` does not say `{part}`");
+    };
+    refuse(
+        "a short plane",
+        fourier(&[0.0; 9], large, large, Grid::Paper).err(),
+        "9 values: expected a plane of 100000",
+    );
+    refuse("a large band", fourier(&[0.0; 9], Size::square(3), large, Grid::Paper).err(), "100000 of 3");
+    let wide = Size::new(200_000, 100_000);
+    refuse("one large band", Fourier::new(large, wide, Grid::HalfPixel).err(), "200000 of 100000");
+    let pixels = [0; 12];
+    let view = View::packed(&pixels, Size::square(2));
+    let resized = resize(view, [0.0, 0.0, 2.0, 2.0], Size::square(u32::MAX), Filter::Bicubic);
+    refuse("a large result", resized.err(), "4294967295x4294967295");
+    let resized = resize(view, [0.0, 0.0, 2.5, 2.0], Size::square(20_000), Filter::Bicubic);
+    refuse("a large area", resized.err(), "does not lie in 2x2");
+    assert!(MOST.get() - before < 1 << 20, "held {} bytes", MOST.get() - before);
 }
 
 #[test]
