@@ -168,7 +168,7 @@ fn a_webp_frame_has_the_size_that_its_container_announces() {
             refuse("in an animation", &webp(&animated), "corrupt", "where 4x4");
         }
     }
-    let outside = [canvas(ANIMATED, 8, 8), animation.clone(), animation_frame(6, 4, 4, &[lossy.clone()])];
+    let outside = [canvas(ANIMATED, 8, 8), animation.clone(), animation_frame(6, 4, 4, std::slice::from_ref(&lossy))];
     refuse("a frame outside", &webp(&outside), "corrupt", "at (6, 0) of a canvas of 8x8");
     refuse("a large canvas", &webp(&[canvas(0, 1 << 24, 200), lossy.clone()]), "limit", "16777216x200");
     let mut metadata = webp(&[canvas(8, 8, 8), lossless, riff_chunk(b"EXIF", &[0; 4])]);
