@@ -211,8 +211,12 @@ fn a_cosine_inside_the_band_stays_the_same_cosine_and_one_outside_vanishes() {
             let got = crop_f64(&wave(n, f as f64), [n; 2], [b; 2], grid);
             let expected = match f {
                 0..10 => wave(b, f as f64),
-                // Half of the unpaired pair is kept, and its real part taken.
-                10 => got.clone(),
+                // Of the pair at the band's edge only -10 is kept: half the wave, whose samples alternate. Its phase of
+                // 0.3 is met at the samples on the papers' grid and a quarter of a period further between the resizers'.
+                10 => {
+                    let first = if grid == Grid::Paper { 0.5 * 0.3f64.cos() } else { -0.5 * 0.3f64.sin() };
+                    (0..b * b).map(|at| if at % b % 2 == 0 { first } else { -first }).collect()
+                }
                 _ => vec![0.0; b * b],
             };
             close(&got, &expected, 1e-12, &format!("{grid:?} frequency {f}"));

@@ -256,9 +256,20 @@ fn half_scale_is_the_mean_of_two_by_two_pixels() {
 }
 
 #[test]
+fn a_scale_margin_that_keeps_too_few_pixels_is_refused() {
+    use bandfeed::engine::{Cpu, Engine};
+    for margin in [0.0, -1.0, 0.999, f64::NAN, f64::NEG_INFINITY] {
+        let error = decoder().scale_margin(margin).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("scale_margin") && error.contains(&margin.to_string()), "{error}");
+        assert!(Cpu::default().scale_margin(margin).worker().is_err(), "{margin}");
+    }
+    assert!(decoder().scale_margin(1.0).is_ok());
+}
+
+#[test]
 fn an_infinite_margin_never_scales() {
     let bytes = jpeg(200, 160, Subsamp::Sub2x2, false);
-    let mut decoder = decoder().scale_margin(f64::INFINITY);
+    let mut decoder = decoder().scale_margin(f64::INFINITY).unwrap();
     let header = decoder.header(&bytes).expect("the header is sound");
     let patch = decoder.decode_region(&bytes, &header, Rect::whole(header.size), Size::square(1)).expect("sound");
     assert_eq!((patch.scale, patch.size), (8, header.size));

@@ -1,7 +1,9 @@
-//! The 8-bit resize and the Lanczos band crop against Pillow's output (`tests/data/README.md`).
+//! The 8-bit resize, the Lanczos band crop and an evaluation sample's whole path against Pillow's output (`tests/data/README.md`).
 
-use bandfeed::ops::{Rgb8, View, resize};
-use bandfeed::{Filter, Size, band};
+use bandfeed::decode::{Decoder, Limits};
+use bandfeed::ops::{Renderer, Rgb8, View, resize};
+use bandfeed::schedule::Stage;
+use bandfeed::{BandCrop, Filter, Recipe, Size, band, plan};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -45,6 +47,35 @@ fn every_filter_equals_pillow_bit_for_bit() {
         let expected = open(&file);
         let (difference, at) = largest_difference(&got, &expected);
         assert!(difference == 0, "{file}: byte {at} is {}, Pillow has {}", got.pixels[at], expected.pixels[at]);
+    }
+}
+
+#[test]
+fn a_jpeg_file_becomes_the_evaluation_crop_that_pillow_makes_of_it() {
+    let bytes = std::fs::read(data("photo.jpg")).unwrap();
+    let image = Decoder::new(Limits::default()).unwrap().decode(&bytes).unwrap();
+    assert_eq!((image.size, &image.warning), (Size::new(183, 141), &None));
+    // The second is the band of a Lanczos stage, which evaluation resizes straight to.
+    for (side, base) in [(96, 96), (48, 96)] {
+        let recipe = Recipe::default();
+        let plan = plan::eval(&Stage::fixed(base, side, BandCrop::Lanczos, 1), &recipe, image.size).unwrap();
+        assert!(!plan.fuse && plan.band.is_none() && plan.output() == side, "{plan:?}");
+        let mut planes = vec![f32::NAN; 3 * (side * side) as usize];
+        let view = View::packed(&image.data, image.size);
+        let area = [0.0, 0.0, f64::from(image.size.width), f64::from(image.size.height)];
+        Renderer::new().render(view, area, &plan, &mut planes).unwrap();
+        let expected = open(&format!("photo_eval{side}.png"));
+        assert_eq!(expected.size, Size::square(side));
+        let mut largest = 0.0f32;
+        for (c, plane) in planes.chunks((side * side) as usize).enumerate() {
+            for (got, byte) in plane.iter().zip(expected.pixels[c..].iter().step_by(3)) {
+                let grey = (got * recipe.std[c] + recipe.mean[c]) * 255.0;
+                assert!(grey.is_finite());
+                largest = largest.max((grey - f32::from(*byte)).abs());
+            }
+        }
+        println!("evaluation at {side}: largest difference {largest} grey levels");
+        assert!(largest <= 1.0, "evaluation at {side}: {largest} grey levels");
     }
 }
 

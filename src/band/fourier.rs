@@ -6,14 +6,20 @@ use crate::ops::separable::{PANEL, Transpose};
 use crate::ops::simd::{Level, Post};
 use crate::shape::{Grid, Size};
 use std::f64::consts::PI;
+use std::ops::{AddAssign, Neg, SubAssign};
 
 /// Crops one plane `(H, W)` to its low-frequency `(bh, bw)`: `size` and `band` give the two.
 ///
 /// For many planes of one size make a [`Fourier`] once.
 ///
 /// # Errors
-/// [`Error::Config`] if a band is 0 or larger than its axis, or `plane` is not `H * W` long.
+/// [`Error::Config`] if a band is 0 or larger than its axis, or `plane` is not `H * W` long. Nothing is allocated then.
 pub fn fourier(plane: &[f32], size: Size, band: Size, grid: Grid) -> Result<Vec<f32>> {
+    check_bands(band, size)?;
+    if plane.len() as u64 != size.pixels() {
+        let (len, Size { width, height }) = (plane.len(), size);
+        return Err(Error::config("band crop", format!("{len} values: expected a plane of {height}x{width}")));
+    }
     let mut out = vec![0.0; band.pixels() as usize];
     Fourier::new(size, band, grid)?.apply(plane, &mut out)?;
     Ok(out)
@@ -69,6 +75,11 @@ fn check_band(band: u32, size: u32) -> Result<()> {
     Ok(())
 }
 
+fn check_bands(band: Size, size: Size) -> Result<()> {
+    check_band(band.height, size.height)?;
+    check_band(band.width, size.width)
+}
+
 /// One axis: everything that depends on (band, size, grid) alone.
 #[derive(Debug, Clone)]
 pub(crate) struct Operator {
@@ -117,8 +128,9 @@ impl Fourier {
     /// For planes of `size`, cut to `band`, on `grid`.
     ///
     /// # Errors
-    /// [`Error::Config`] if a band is 0 or larger than its axis.
+    /// [`Error::Config`] if a band is 0 or larger than its axis. Nothing is allocated then.
     pub fn new(size: Size, band: Size, grid: Grid) -> Result<Self> {
+        check_bands(band, size)?;
         Ok(Self {
             rows: Operator::new(band.height, size.height, grid)?,
             columns: Operator::new(band.width, size.width, grid)?,
@@ -157,51 +169,7 @@ impl Fourier {
         let [left, right] = dense.get_or_insert_with(|| {
             [&*rows, &*columns].map(|operator| operator.matrix.iter().map(|v| *v as f32).collect())
         });
-        let (h, w, bh, bw) = (rows.size, columns.size, rows.band, columns.band);
-        middle.resize(middle.len().max(bh * w), 0.0);
-        for (plane, out) in planes.chunks_exact(h * w).zip(out.chunks_exact_mut(bh * bw)) {
-            let middle = &mut middle[..bh * w];
-            // SAFETY: the matrices are (bh, h), (h, w), (bh, w) and (bw, w), (bh, bw), and each slice is that long.
-            unsafe {
-                let (l, r) = (left.as_ptr(), right.as_ptr());
-                let row = |n: usize| n as isize;
-                matrixmultiply::sgemm(
-                    bh,
-                    h,
-                    w,
-                    1.0,
-                    l,
-                    row(h),
-                    1,
-                    plane.as_ptr(),
-                    row(w),
-                    1,
-                    0.0,
-                    middle.as_mut_ptr(),
-                    row(w),
-                    1,
-                );
-                matrixmultiply::sgemm(
-                    bh,
-                    w,
-                    bw,
-                    1.0,
-                    middle.as_ptr(),
-                    row(w),
-                    1,
-                    r,
-                    1,
-                    row(w),
-                    0.0,
-                    out.as_mut_ptr(),
-                    row(bw),
-                    1,
-                );
-            }
-            if let Some(sigma) = sigma(rows, columns, plane, |v| f64::from(*v)) {
-                subtract_checkerboard(out, bw, sigma as f32);
-            }
-        }
+        dense_products([rows, columns], [left, right], planes, out, middle);
         Ok(())
     }
 
@@ -211,53 +179,8 @@ impl Fourier {
     /// As [`Fourier::apply`].
     pub fn apply_f64(&self, planes: &[f64], out: &mut [f64]) -> Result<()> {
         self.check_lengths(planes.len(), out.len())?;
-        let (rows, columns) = (&self.rows, &self.columns);
-        let (h, w, bh, bw) = (rows.size, columns.size, rows.band, columns.band);
-        let mut middle = vec![0.0; bh * w];
-        for (plane, out) in planes.chunks_exact(h * w).zip(out.chunks_exact_mut(bh * bw)) {
-            // SAFETY: the matrices are (bh, h), (h, w), (bh, w) and (bw, w), (bh, bw), and each slice is that long.
-            unsafe {
-                let (l, r) = (rows.matrix.as_ptr(), columns.matrix.as_ptr());
-                let row = |n: usize| n as isize;
-                matrixmultiply::dgemm(
-                    bh,
-                    h,
-                    w,
-                    1.0,
-                    l,
-                    row(h),
-                    1,
-                    plane.as_ptr(),
-                    row(w),
-                    1,
-                    0.0,
-                    middle.as_mut_ptr(),
-                    row(w),
-                    1,
-                );
-                matrixmultiply::dgemm(
-                    bh,
-                    w,
-                    bw,
-                    1.0,
-                    middle.as_ptr(),
-                    row(w),
-                    1,
-                    r,
-                    1,
-                    row(w),
-                    0.0,
-                    out.as_mut_ptr(),
-                    row(bw),
-                    1,
-                );
-            }
-            if let Some(sigma) = sigma(rows, columns, plane, |v| *v) {
-                for (i, row) in out.chunks_exact_mut(bw).enumerate() {
-                    row.iter_mut().enumerate().for_each(|(j, v)| *v -= if (i + j) % 2 == 0 { sigma } else { -sigma });
-                }
-            }
-        }
+        let axes = [&self.rows, &self.columns];
+        dense_products(axes, axes.map(|axis| &axis.matrix[..]), planes, out, &mut Vec::new());
         Ok(())
     }
 
@@ -274,19 +197,79 @@ impl Fourier {
     }
 }
 
+/// matrixmultiply's product: rows, inner length and columns; `alpha`; matrix, row and column stride of both factors, with
+/// `beta` before those of the result.
+type Gemm<T> =
+    unsafe fn(usize, usize, usize, T, *const T, isize, isize, *const T, isize, isize, T, *mut T, isize, isize);
+
+/// f32 and f64, for [`dense_products`].
+trait Float: Copy + Neg<Output = Self> + AddAssign + SubAssign + Into<f64> {
+    const ZERO: Self;
+    const ONE: Self;
+    const GEMM: Gemm<Self>;
+    fn from_f64(value: f64) -> Self;
+}
+
+impl Float for f32 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+    const GEMM: Gemm<Self> = matrixmultiply::sgemm;
+    fn from_f64(value: f64) -> Self {
+        value as Self
+    }
+}
+
+impl Float for f64 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+    const GEMM: Gemm<Self> = matrixmultiply::dgemm;
+    fn from_f64(value: f64) -> Self {
+        value
+    }
+}
+
+/// `left X right^T` less the checkerboard term, plane by plane; `middle` is memory. The lengths of the planes are the
+/// caller's to check.
+fn dense_products<T: Float>(
+    [rows, columns]: [&Operator; 2],
+    [left, right]: [&[T]; 2],
+    planes: &[T],
+    out: &mut [T],
+    middle: &mut Vec<T>,
+) {
+    let (h, w, bh, bw) = (rows.size, columns.size, rows.band, columns.band);
+    assert!(left.len() == bh * h && right.len() == bw * w, "the matrices are those of the axes");
+    middle.resize(middle.len().max(bh * w), T::ZERO);
+    for (plane, out) in planes.chunks_exact(h * w).zip(out.chunks_exact_mut(bh * bw)) {
+        let (l, x, r, m, y) = (left.as_ptr(), plane.as_ptr(), right.as_ptr(), middle.as_mut_ptr(), out.as_mut_ptr());
+        let [row_h, row_w, row_bw] = [h, w, bw].map(|row| row as isize);
+        // SAFETY: the matrices are (bh, h), (h, w), (bh, w) and (bw, w), (bh, bw), and each slice is that long.
+        unsafe {
+            T::GEMM(bh, h, w, T::ONE, l, row_h, 1, x, row_w, 1, T::ZERO, m, row_w, 1);
+            T::GEMM(bh, w, bw, T::ONE, m, row_w, 1, r, 1, row_w, T::ZERO, y, row_bw, 1);
+        }
+        if let Some(sigma) = sigma(rows, columns, plane) {
+            subtract_checkerboard(out, bw, T::from_f64(sigma));
+        }
+    }
+}
+
 /// `(s_H^T X s_W) / (H W)` in f64, where both bands are even.
-fn sigma<T>(rows: &Operator, columns: &Operator, plane: &[T], value: impl Fn(&T) -> f64) -> Option<f64> {
+fn sigma<T: Float>(rows: &Operator, columns: &Operator, plane: &[T]) -> Option<f64> {
     let (s_h, s_w) = (rows.checker.as_ref()?, columns.checker.as_ref()?);
     let sum: f64 = plane
         .chunks_exact(columns.size)
         .zip(s_h)
-        .map(|(row, s)| s * row.iter().zip(s_w).map(|(v, s)| value(v) * s).sum::<f64>())
+        .map(|(row, s)| s * row.iter().zip(s_w).map(|(v, s)| (*v).into() * s).sum::<f64>())
         .sum();
     Some(sum / (rows.size * columns.size) as f64)
 }
 
 /// `out[i][j] -= (-1)^(i+j) sigma` for rows of `width`.
-pub(crate) fn subtract_checkerboard(out: &mut [f32], width: usize, sigma: f32) {
+pub(crate) fn subtract_checkerboard<T>(out: &mut [T], width: usize, sigma: T)
+where
+    T: Copy + Neg<Output = T> + AddAssign + SubAssign,
+{
     for (i, row) in out.chunks_exact_mut(width).enumerate() {
         let first = if i % 2 == 0 { sigma } else { -sigma };
         let (pairs, rest) = row.as_chunks_mut::<2>();

@@ -46,9 +46,9 @@ impl Turbo {
         let handle = unsafe { raw::tj3Init(raw::TJINIT_TJINIT_DECOMPRESS as c_int) };
         let handle = NonNull::new(handle).ok_or_else(|| DecodeError::limit("libjpeg-turbo found no memory"))?;
         let mut turbo = Self { handle, can_crop: false };
-        turbo.set(raw::TJPARAM_TJPARAM_SCANLIMIT, c_int::try_from(max_scans).unwrap_or(c_int::MAX));
+        turbo.set(raw::TJPARAM_TJPARAM_SCANLIMIT, c_int::try_from(max_scans).unwrap_or(c_int::MAX))?;
         // Colour profiles would be copied and are not used.
-        turbo.set(raw::TJPARAM_TJPARAM_SAVEMARKERS, 0);
+        turbo.set(raw::TJPARAM_TJPARAM_SAVEMARKERS, 0)?;
         // SAFETY: the pointer and length are those of a slice that outlives the call.
         let code = unsafe { raw::tj3DecompressHeader(turbo.handle.as_ptr(), bytes.as_ptr(), bytes.len() as _) };
         if code != 0 {
@@ -116,10 +116,11 @@ impl Turbo {
         Ok(warning)
     }
 
-    fn set(&self, parameter: raw::TJPARAM, value: c_int) {
+    /// A parameter that is refused is an error: without it a limit would not hold.
+    fn set(&self, parameter: raw::TJPARAM, value: c_int) -> Result<(), DecodeError> {
         // SAFETY: the handle is alive; the function checks its arguments.
         let code = unsafe { raw::tj3Set(self.handle.as_ptr(), parameter as c_int, value) };
-        debug_assert_eq!(code, 0, "TurboJPEG parameter {parameter} takes {value}");
+        if code == 0 { Ok(()) } else { Err(self.error()) }
     }
 
     fn get(&self, parameter: raw::TJPARAM) -> c_int {
@@ -184,6 +185,17 @@ fn inks_to_rgb(pixels: &mut [u8], count: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_parameter_that_libjpeg_turbo_refuses_is_an_error() {
+        // SAFETY: no preconditions.
+        let handle = unsafe { raw::tj3Init(raw::TJINIT_TJINIT_DECOMPRESS as c_int) };
+        let turbo = Turbo { handle: NonNull::new(handle).unwrap(), can_crop: false };
+        turbo.set(raw::TJPARAM_TJPARAM_SCANLIMIT, 500).unwrap();
+        assert_eq!(turbo.get(raw::TJPARAM_TJPARAM_SCANLIMIT), 500);
+        let error = turbo.set(raw::TJPARAM_TJPARAM_SCANLIMIT, -1).unwrap_err();
+        assert!(error.to_string().contains("tj3Set"), "{error}");
+    }
 
     #[test]
     fn inks_multiply_to_the_nearest_colour() {

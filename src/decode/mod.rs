@@ -198,9 +198,15 @@ impl Decoder {
 
     /// Decoded pixels to keep for each pixel needed, where a region is decoded at a reduced scale. Default [`SCALE_MARGIN`],
     /// which says what less costs; infinity decodes everything at full scale.
-    pub fn scale_margin(mut self, margin: f64) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Config`] if `margin` is below 1: fewer pixels would be kept than are needed.
+    pub fn scale_margin(mut self, margin: f64) -> Result<Self> {
+        if margin.is_nan() || margin < 1.0 {
+            return Err(Error::config("scale_margin", format!("{margin}: expected at least 1")));
+        }
         self.scale_margin = margin;
-        self
+        Ok(self)
     }
 
     /// Whether a JPEG that libjpeg warns about is [`DecodeError::Corrupt`].

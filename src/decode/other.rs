@@ -1,15 +1,17 @@
 //! PNG, WebP, GIF, BMP and TIFF, through the `image` crate.
 
+mod claims;
+
 use super::{Format, Limits, Orientation, scratch};
 use crate::error::DecodeError;
 use crate::shape::Size;
 use image::{ColorType, ImageDecoder, ImageError, ImageReader};
 use std::io::Cursor;
 
-/// Most bytes a decoder may hold for each pixel allowed: four 16-bit samples, once in the output and once in its own
+/// Most bytes a decoder may hold for each pixel of the image: four 16-bit samples, once in the output and once in its own
 /// frame buffer.
 const BYTES_A_PIXEL: u64 = 16;
-/// Room for tables and line buffers of a small limit.
+/// Room for tables, line buffers and metadata, whatever the size.
 const BASE_BYTES: u64 = 16 << 20;
 
 /// Stored size and orientation.
@@ -33,6 +35,9 @@ pub(crate) fn decode(
     let (width, height) = decoder.dimensions();
     let size = Size::new(width, height);
     let color = decoder.color_type();
+    if matches!(color, ColorType::Rgb32F | ColorType::Rgba32F) {
+        return Err(DecodeError::unsupported(format!("{format:?} with {color:?} samples")));
+    }
     let len = usize::try_from(decoder.total_bytes()).map_err(|_| DecodeError::limit("image larger than memory"))?;
     if color == ColorType::Rgb8 {
         decoder.read_image(scratch(pixels, len)).map_err(error)?;
@@ -67,6 +72,7 @@ fn high(samples: &[u8], index: usize) -> u8 {
 }
 
 fn open<'a>(bytes: &'a [u8], format: Format, limits: &Limits) -> Result<impl ImageDecoder + 'a, DecodeError> {
+    let claimed = claims::size(bytes, format, limits)?;
     let format = match format {
         Format::Jpeg => return Err(DecodeError::corrupt("a JPEG without a frame header")),
         Format::Png => image::ImageFormat::Png,
@@ -76,12 +82,17 @@ fn open<'a>(bytes: &'a [u8], format: Format, limits: &Limits) -> Result<impl Ima
         Format::Tiff => image::ImageFormat::Tiff,
     };
     let mut allowed = image::Limits::default();
-    allowed.max_alloc = Some(limits.max_pixels.saturating_mul(BYTES_A_PIXEL).saturating_add(BASE_BYTES));
+    allowed.max_alloc = Some(claimed.pixels().saturating_mul(BYTES_A_PIXEL).saturating_add(BASE_BYTES));
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(allowed);
     let decoder = reader.into_decoder().map_err(error)?;
     let (width, height) = decoder.dimensions();
-    limits.check(Size::new(width, height))?;
+    if claimed != Size::new(width, height) {
+        let Size { width: across, height: down } = claimed;
+        return Err(DecodeError::corrupt(format!(
+            "the header is ambiguous: {across}x{down} or {width}x{height} pixels"
+        )));
+    }
     if width == 0 || height == 0 {
         return Err(DecodeError::corrupt(format!("an image of {width}x{height} pixels")));
     }

@@ -33,7 +33,8 @@ impl Cpu {
         Self { limits, scale_margin: SCALE_MARGIN, strict: false, pool: Pool::new(Self::RETURNED) }
     }
 
-    /// When JPEGs are decoded at a reduced scale: see [`Decoder::scale_margin`].
+    /// When JPEGs are decoded at a reduced scale: see [`Decoder::scale_margin`]. Below 1 it is refused where the workers
+    /// are made.
     pub fn scale_margin(mut self, margin: f64) -> Self {
         self.scale_margin = margin;
         self
@@ -59,7 +60,7 @@ impl Engine for Cpu {
     }
 
     fn worker(&self) -> Result<Box<dyn Worker>> {
-        let decoder = Decoder::new(self.limits.clone())?.scale_margin(self.scale_margin).strict(self.strict);
+        let decoder = Decoder::new(self.limits.clone())?.scale_margin(self.scale_margin)?.strict(self.strict);
         Ok(Box::new(CpuWorker { decoder, renderer: Renderer::new() }))
     }
 

@@ -15,8 +15,9 @@ pub(crate) fn affine(mean: [f32; 3], std: [f32; 3]) -> [Post; 3] {
 /// `(v / 255 - mean) / std` by channel: RGB8 `(H, W, 3)` to planar f32 `(3, H, W)`, mirrored left to right if asked.
 ///
 /// # Normalization
-/// `mean` and `std` are those of values in `0..=1`. The step is evaluated as `v * k + a` in f32, within 2 units in the
-/// last place of the three-step form.
+/// `mean` and `std` are those of values in `0..=1`. The step is evaluated as `v * k + a` in f32. With ImageNet's mean and
+/// standard deviation the result is within 5e-7 of the exact one for every byte and channel; the bound is absolute, so
+/// that next to the mean, where the result is close to 0, fewer of its digits are right.
 ///
 /// # Errors
 /// [`Error::Config`] if `src` does not hold its pixels or `out` is not `3 * H * W` long.
@@ -67,7 +68,7 @@ mod tests {
                     let expected =
                         (f64::from(pixel[c]) / 255.0 - f64::from(IMAGENET_MEAN[c])) / f64::from(IMAGENET_STD[c]);
                     let got = f64::from(out[c * 256 + y * 32 + x]);
-                    assert!((got - expected).abs() < 1e-6, "channel {c} pixel {n}: {got}, not {expected}");
+                    assert!((got - expected).abs() <= 5e-7, "channel {c} pixel {n}: {got}, not {expected}");
                 }
             }
         }

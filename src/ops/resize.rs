@@ -21,7 +21,8 @@ const PRECISION: u32 = 32 - 8 - 2;
 /// over its border: Pillow's `Image.resize(to, filter, box)`, whose output (version 12) it equals.
 ///
 /// # Errors
-/// [`Error::Config`] if `src` does not hold its pixels, `area` does not lie in it or `to` is empty.
+/// [`Error::Config`] if `src` does not hold its pixels, `area` does not lie in it, or `to` is empty or more than memory
+/// can address. Nothing is allocated then.
 pub fn resize(src: View<'_>, area: [f64; 4], to: Size, filter: Filter) -> Result<Rgb8> {
     let mut out = Rgb8 { pixels: Vec::new(), size: to };
     Resizer::new().resize(src, area, to, filter, &mut out.pixels)?;
@@ -72,6 +73,17 @@ impl Resizer {
         src.check()?;
         if to.pixels() == 0 {
             return Err(Error::config("resize", format!("to {}x{}: expected at least one pixel", to.width, to.height)));
+        }
+        // The result, and the rows of the source at its width.
+        for rows in [to.height, src.size.height] {
+            let bytes = (3 * u64::from(to.width)).checked_mul(rows.into());
+            if bytes.is_none_or(|bytes| bytes > isize::MAX as u64) {
+                let Size { width, height } = to;
+                return Err(Error::config(
+                    "resize",
+                    format!("to {width}x{height}: more bytes than memory can address"),
+                ));
+            }
         }
         let [x, y, width, height] = fit_area(area, src.size)?;
         let axis = |input: u32, origin, length, outputs: u32| Axis {

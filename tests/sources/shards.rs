@@ -186,6 +186,22 @@ fn every_cut_of_a_shard_is_an_error_or_loses_nothing() {
 }
 
 #[test]
+fn data_after_the_end_of_an_archive_is_refused_and_padding_is_not() {
+    let fixture = Fixture::new();
+    let one = |name: &str| pack(&[(format!("{name}.jpg"), "x"), (format!("{name}.cls"), "1")]);
+    let (a, b) = (one("a"), one("b"));
+    assert_eq!(a.len(), 5 * 512 + 512);
+    let joined = fixture.put("joined.tar", [&a[..], &b].concat());
+    refused(Tar::open(&joined), &["joined.tar", "ends at byte 2048", "at byte 3072", "tar --concatenate"]);
+    refused(Tar::open(&fixture.put("late.tar", [&a[..], &[0; 9000], b"z"].concat())), &["late.tar", "at byte 12072"]);
+    let padded = Tar::open(&fixture.put("padded.tar", [&a[..], &[0; 20 * 512]].concat())).unwrap();
+    assert_eq!(padded.len(), 1);
+    // As tar --concatenate does it: without the first archive's closing blocks.
+    let whole = Tar::open(&fixture.put("whole.tar", [&a[..2048], &b].concat())).unwrap();
+    assert_eq!(whole.len(), 2);
+}
+
+#[test]
 fn what_is_no_tar_says_so() {
     let fixture = Fixture::new();
     let open = |bytes: &[u8]| Tar::open(&fixture.put("x.tar", bytes));

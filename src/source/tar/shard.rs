@@ -45,12 +45,14 @@ impl Index {
         let mut archive = tar::Archive::new(Cursor::new(bytes));
         let entries = archive.entries_with_seek().map_err(|error| damaged(path, bytes, 0, &error.to_string()))?;
         let mut end = 0;
+        let mut end_is_known = true;
         for entry in entries {
             let entry = entry.map_err(|error| damaged(path, bytes, end, &error.to_string()))?;
             let (offset, size) = (entry.raw_file_position(), entry.size());
             let kind = entry.header().entry_type();
             // The size of a sparse member is not what it takes in the shard. Such a member is never an image here.
-            if kind != EntryType::GNUSparse {
+            end_is_known = kind != EntryType::GNUSparse;
+            if end_is_known {
                 let stop = offset.checked_add(size).filter(|&stop| stop <= bytes.len() as u64);
                 let Some(stop) = stop else {
                     let name = entry.path_bytes();
@@ -73,10 +75,25 @@ impl Index {
         if end + 512 > bytes.len() as u64 {
             let reason = format!("ends at byte {} without tar's closing blocks; it may be cut short", bytes.len());
             tracing::warn!(shard = %path.display(), "{reason}");
+        } else if end_is_known {
+            nothing_after(path, bytes, end)?;
         }
         builder.close()?;
         Ok(builder.index)
     }
+}
+
+/// Refuses what follows the closing blocks: readers of tar stop there, and would lose it in silence.
+fn nothing_after(path: &Path, bytes: &[u8], end: u64) -> Result<()> {
+    let Some(more) = bytes[end as usize..].iter().position(|&byte| byte != 0) else { return Ok(()) };
+    let more = end + more as u64;
+    Err(Error::source(
+        path,
+        format!(
+            "the archive ends at byte {end}, but more data follows at byte {more}; if archives were joined with cat, keep \
+             each as a shard of its own or join them with tar --concatenate"
+        ),
+    ))
 }
 
 /// Names what a damaged shard may be.
