@@ -80,6 +80,15 @@ impl<'a> Bits<'a> {
         is_next.then_some(())
     }
 
+    /// Whether the data ends soon without a marker. libjpeg warns of that where it has not yet used the last bytes.
+    pub(super) fn is_near_bare_end(&self) -> bool {
+        /// More than libjpeg reads ahead.
+        const AHEAD: usize = 32;
+        let rest = &self.data[self.at.min(self.data.len())..];
+        let has_marker = || rest.windows(2).any(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff));
+        rest.len() < AHEAD && !has_marker()
+    }
+
     #[inline(always)]
     fn take(&mut self, count: u32) {
         self.bits <<= count & 63;

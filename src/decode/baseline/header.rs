@@ -19,7 +19,7 @@ pub(super) struct Component<'a> {
 #[derive(Debug, Clone)]
 pub(super) struct Scan<'a> {
     /// One component of gray, or Y, Cb and Cr, the latter two of one block in a unit.
-    pub(super) components: Vec3<Component<'a>>,
+    pub(super) components: Components<'a>,
     /// Columns and rows of the image.
     pub(super) size: Size,
     /// Sampling factor of the rows of the first component, also where it is the only one.
@@ -30,16 +30,16 @@ pub(super) struct Scan<'a> {
     pub(super) data: &'a [u8],
 }
 
-/// One or three values.
+/// One component or three.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Vec3<T> {
-    values: [T; 3],
+pub(super) struct Components<'a> {
+    values: [Component<'a>; 3],
     len: usize,
 }
 
-impl<T: Copy> std::ops::Deref for Vec3<T> {
-    type Target = [T];
-    fn deref(&self) -> &[T] {
+impl<'a> std::ops::Deref for Components<'a> {
+    type Target = [Component<'a>];
+    fn deref(&self) -> &Self::Target {
         &self.values[..self.len]
     }
 }
@@ -155,7 +155,7 @@ fn join<'a>(
     components: &[[u8; 3]],
     steps: &[Option<&[u8]>; 4],
     specs: &[[Option<Spec<'a>>; 4]; 2],
-) -> Option<Vec3<Component<'a>>> {
+) -> Option<Components<'a>> {
     let (&count, rest) = content.split_first()?;
     let (selectors, rest) = rest.split_at_checked(2 * components.len())?;
     if usize::from(count) != components.len() || rest != [0, 63, 0] {
@@ -176,5 +176,5 @@ fn join<'a>(
         });
     }
     let first = joined[0]?;
-    Some(Vec3 { values: joined.map(|c| c.unwrap_or(first)), len: components.len() })
+    Some(Components { values: joined.map(|c| c.unwrap_or(first)), len: components.len() })
 }

@@ -200,7 +200,8 @@ mod tests {
             let mut block = [0_i16; 64];
             let mut left = largest;
             for _ in 0..=case % 64 {
-                let size = random(left.min(1 << random(12)).max(1) + 1);
+                let bits = random(12);
+                let size = random(left.min(1 << bits).max(1) + 1);
                 let at = random(64) as usize;
                 let value = if random(2) == 0 { size as i16 } else { -(size as i16) };
                 left = left + u32::from(block[at].unsigned_abs()) - size.min(left);

@@ -17,7 +17,7 @@ mod rows;
 use super::markers::Frame;
 use crate::shape::Rect;
 use bits::Bits;
-use header::{Component, Scan, Vec3};
+use header::{Components, Scan};
 use huffman::{Table, Tables};
 use std::ops::Range;
 
@@ -167,7 +167,7 @@ fn run_avx2(job: Job, pixels: &mut [u8]) -> Option<()> {
 
 /// The decoding of one image.
 struct Job<'a> {
-    components: Vec3<Component<'a>>,
+    components: Components<'a>,
     tables: [(&'a Table, &'a Table); 3],
     restart: usize,
     bits: Bits<'a>,
@@ -209,8 +209,9 @@ impl Job<'_> {
         if self.extent.is_to_end {
             const EOI: u8 = 0xd9;
             self.bits.pass_marker(EOI)?;
+            return Some(());
         }
-        Some(())
+        (!self.bits.is_near_bare_end()).then_some(())
     }
 
     /// The number of units, of `count`, before the next restart marker. Passes the marker where it is due (E.2.4).
@@ -318,9 +319,12 @@ impl Job<'_> {
                     rows::blend_rows(&nearer[columns.clone()], &further[columns], bias, &mut line[..width]);
                 }
                 _ => {
-                    // Chroma columns of the pixels, and of all of these with one more on both sides that exists.
+                    // Chroma columns of the pixels, and of these with one more on both sides where there is one: at the
+                    // edges of the image, and where only the half of a column that looks away from it is needed, not.
                     let (start, end) = (left / 2, (left + width).div_ceil(2));
-                    let (from, until) = (start.saturating_sub(1), (end + 1).min(extent.chroma.0));
+                    let there = 8 * extent.columns.end;
+                    let (from, until) =
+                        (start.saturating_sub(1).max(first_chroma), (end + 1).min(extent.chroma.0).min(there));
                     let there = from - first_chroma..until - first_chroma;
                     let (nearer, further) = (&nearer[there.clone()], &further[there]);
                     let count = end - start + 2;
@@ -337,7 +341,7 @@ impl Job<'_> {
                             *sum = (*sample).into();
                         }
                     }
-                    // At the edges of the image the last sample is its own neighbour.
+                    // At the edges of the image the sample is its own neighbour.
                     if from == start {
                         sums[0] = sums[1];
                     }

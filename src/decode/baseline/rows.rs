@@ -153,10 +153,14 @@ mod tests {
 
     #[test]
     fn a_widened_row_is_three_parts_to_one() {
-        let mut to = [0; 4];
-        widen(&[10, 20, 50, 90], 2, &mut to);
-        assert_eq!(to, [(60 + 10 + 1) / 4, (60 + 50 + 2) / 4, (150 + 20 + 1) / 4, (150 + 90 + 2) / 4]);
-        widen(&[40, 80, 200, 360], 4, &mut to);
-        assert_eq!(to, [(240 + 40 + 8) / 16, (240 + 200 + 7) / 16, (600 + 80 + 8) / 16, (600 + 360 + 7) / 16]);
+        let widened = |sums: &[i16], shift| {
+            let mut to = [0; 4];
+            widen(sums, shift, &mut to);
+            to.map(i32::from)
+        };
+        let one_row = [(60 + 10 + 1) / 4, (60 + 50 + 2) / 4, (150 + 20 + 1) / 4, (150 + 90 + 2) / 4];
+        assert_eq!(widened(&[10, 20, 50, 90], 2), one_row);
+        let two_rows = [(240 + 40 + 8) / 16, (240 + 200 + 7) / 16, (600 + 80 + 8) / 16, (600 + 360 + 7) / 16];
+        assert_eq!(widened(&[40, 80, 200, 360], 4), two_rows);
     }
 }
