@@ -1,7 +1,8 @@
 //! Decoding a JPEG: whole, a region, a region at the scale of what it is resampled to, and the header alone.
 //!
 //! Ids are `case/set`. A round decodes every image of the set once with a fixed crop rectangle each; throughput is in
-//! images. `imagenet-200` is used where the shared data folder is at hand. The baseline is the `turbojpeg` crate.
+//! images. `imagenet-200` is used where the shared data folder is at hand. The baseline is the `turbojpeg` crate, for regions
+//! our own use of libjpeg (`region-libjpeg`).
 
 #[path = "../tests/jpeg_fixtures/mod.rs"]
 mod jpeg_fixtures;
@@ -62,6 +63,7 @@ fn verify(decoder: &mut Decoder, cases: &[Case]) {
 
 fn decode(c: &mut Criterion) {
     let mut decoder = Decoder::new(Limits::default()).expect("the limits are in range");
+    let mut libjpeg = Decoder::new(Limits::default()).expect("the limits are in range").without_own_decoder();
     let own = [Subsamp::None, Subsamp::Sub2x2].map(|s| jpeg(500, 375, s, false));
     let mut sets = vec![("own-500x375", own.to_vec())];
     if let Some(tar) = shared_data("imagenet-200.tar") {
@@ -103,15 +105,17 @@ fn decode(c: &mut Criterion) {
             });
             for need in [u32::MAX, 224, 160, 96] {
                 let name = if need == u32::MAX { "region".into() } else { format!("region-for-{need}") };
-                group.bench_function(format!("{name}/{set}"), |b| {
-                    b.iter(|| {
-                        for case in &cases {
-                            let patch =
-                                decoder.decode_region(&case.bytes, &case.header, case.region, Size::square(need));
-                            black_box(patch.expect("the image is sound").pixels);
-                        }
+                for (by, decoder) in [("", &mut decoder), ("-libjpeg", &mut libjpeg)] {
+                    group.bench_function(format!("{name}{by}/{set}"), |b| {
+                        b.iter(|| {
+                            for case in &cases {
+                                let patch =
+                                    decoder.decode_region(&case.bytes, &case.header, case.region, Size::square(need));
+                                black_box(patch.expect("the image is sound").pixels);
+                            }
+                        });
                     });
-                });
+                }
             }
         }
     }

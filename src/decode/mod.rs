@@ -1,7 +1,8 @@
 //! Encoded bytes to 8-bit RGB pixels: the whole image, or only what a crop needs.
 //!
-//! JPEG goes through libjpeg-turbo, PNG, WebP, GIF, BMP and TIFF through the `image` crate. The format is told by the
-//! bytes, never by a file's name (ImageNet has a PNG called `.JPEG`).
+//! JPEG goes through an own decoder where it is of the common kind and sound, else through libjpeg-turbo, to the same
+//! pixels; PNG, WebP, GIF, BMP and TIFF through the `image` crate. The format is told by the bytes, never by a file's name
+//! (ImageNet has a PNG called `.JPEG`).
 //!
 //! # Pixels
 //!
@@ -18,6 +19,7 @@
 //! to that image, with libjpeg's words in `warning`. [`Decoder::strict`] makes every warning an error. A region is only
 //! read as far as its last row, so damage below it is not seen.
 
+mod baseline;
 mod jpeg;
 mod markers;
 mod orientation;
@@ -144,6 +146,9 @@ pub struct Decoder {
     limits: Limits,
     scale_margin: f64,
     strict: bool,
+    /// `None` where every JPEG is left to libjpeg.
+    baseline: Option<baseline::Baseline>,
+    own_decodes: u64,
     decoded: Vec<u8>,
     /// Oriented pixels, or samples that are not yet RGB8.
     second: Vec<u8>,
@@ -190,6 +195,8 @@ impl Decoder {
             limits,
             scale_margin: SCALE_MARGIN,
             strict: false,
+            baseline: Some(baseline::Baseline::new()),
+            own_decodes: 0,
             decoded: Vec::new(),
             second: Vec::new(),
             warning: None,
@@ -213,6 +220,19 @@ impl Decoder {
     pub fn strict(mut self, strict: bool) -> Self {
         self.strict = strict;
         self
+    }
+
+    /// Leaves every JPEG to libjpeg, for tests and benches that compare.
+    #[doc(hidden)]
+    pub fn without_own_decoder(mut self) -> Self {
+        self.baseline = None;
+        self
+    }
+
+    /// How many images were decoded without libjpeg's help.
+    #[doc(hidden)]
+    pub fn own_decodes(&self) -> u64 {
+        self.own_decodes
     }
 
     /// Size, format and orientation. Checks the limits; reads no pixels.
@@ -255,6 +275,12 @@ impl Decoder {
             same_size(found, header)?;
             return Ok(Pixels { size, data, warning: None });
         };
+        if let Some(baseline) = &mut self.baseline
+            && baseline.decode(bytes, frame, Rect::whole(size), &mut data).is_some()
+        {
+            self.own_decodes += 1;
+            return Ok(Pixels { size, data, warning: None });
+        }
         let mut turbo = jpeg::Turbo::open(bytes, frame, self.limits.max_scans)?;
         data.resize(jpeg::buffer_len(frame, size), 0);
         let plan = region::plan_whole(size, Rect::whole(size), 8);
@@ -289,8 +315,16 @@ impl Decoder {
         let stored = header.orientation.stored_rect(region, header.stored);
         let plan = match &header.frame {
             Some(frame) => {
-                let mut turbo = jpeg::Turbo::open(bytes, frame, self.limits.max_scans)?;
                 let scale = scale_for(region.size(), need, self.scale_margin);
+                if let Some(baseline) = &mut self.baseline
+                    && scale == 8
+                    && baseline.decode(bytes, frame, stored, &mut self.decoded).is_some()
+                {
+                    self.own_decodes += 1;
+                    let plan = region::plan_exact(stored);
+                    return Ok(self.patch(&plan, header.orientation));
+                }
+                let mut turbo = jpeg::Turbo::open(bytes, frame, self.limits.max_scans)?;
                 let plan = if turbo.can_crop() && can_crop(frame) {
                     region::plan_cropped(frame, stored, scale)
                 } else {

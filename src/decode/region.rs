@@ -52,6 +52,13 @@ pub(crate) fn plan_whole(stored: Size, region: Rect, scale: u8) -> Plan {
     Plan { scale, crop: None, decoded, window, area }
 }
 
+/// The plan for `region` where just that is decoded, at full scale.
+pub(crate) fn plan_exact(region: Rect) -> Plan {
+    let size = region.size();
+    let area = [0.0, 0.0, f64::from(size.width), f64::from(size.height)];
+    Plan { scale: 8, crop: Some(region), decoded: size, window: Rect::whole(size), area }
+}
+
 /// The plan for `region` of a JPEG of which columns and rows can be skipped.
 ///
 /// The decoded rectangle starts at a column of coded units, as libjpeg asks. Where chroma is subsampled it is larger than
