@@ -54,11 +54,13 @@ struct Synthetic {
     size: u32,
     /// Batch whose pixels are spoilt.
     poison: Option<usize>,
+    /// Batch in whose place comes an error.
+    broken: Option<usize>,
 }
 
 impl Synthetic {
     fn new(plan: Vec<(Stage, u64)>) -> Self {
-        Self { plan, next: 0, size: 8, poison: None }
+        Self { plan, next: 0, size: 8, poison: None, broken: None }
     }
 
     /// `steps` batches at band 8 and as many at 16, epochs of `epoch` batches.
@@ -75,6 +77,9 @@ impl Feed for Synthetic {
 
     fn next_batch(&mut self) -> Option<Result<Batch>> {
         let (stage, epoch) = self.plan.get(self.next)?;
+        if self.broken == Some(self.next) {
+            return Some(Err(Error::Worker { message: "the disk is gone".into() }));
+        }
         let first = (self.next as u32 * self.size) % 32;
         let mut batch = batch(first..first + self.size, stage);
         if self.poison == Some(self.next) {
@@ -161,6 +166,20 @@ fn run(
     Ok((summary, Record { steps, stages, evaluations, saved, stop_after: None }))
 }
 
+/// All that an evaluation says, but for the time it took.
+fn accuracy(summary: &Summary) -> Vec<(u64, u64, u32, f64, f64)> {
+    let history = &summary.history;
+    let all = history.evaluations.iter().chain(&history.finished);
+    all.map(|e| (e.epoch, e.step, e.band, e.top1, e.loss)).collect()
+}
+
+/// Goes on from the checkpoint with the same plan to its end.
+fn resume(checkpoints: &Checkpoints, plan: &[(Stage, u64)]) -> (Summary, Record<'static>) {
+    let (mut trainer, next) = Trainer::load::<usize>(&checkpoints.last(), config(), 2, &Device::flex()).unwrap();
+    let mut feed = Synthetic { next, ..Synthetic::new(plan.to_vec()) };
+    run(&mut trainer, &mut feed, Some(checkpoints.clone()), None).unwrap()
+}
+
 fn losses(record: &Record<'_>) -> Vec<u64> {
     record.steps.iter().map(|s| s.loss.to_bits()).collect()
 }
@@ -228,8 +247,6 @@ fn a_run_stopped_saved_and_resumed_anywhere_has_the_same_losses_and_results() {
     let (expected, record) = run(&mut whole, &mut Synthetic::two_bands(steps, epoch), None, None).unwrap();
     assert_eq!(expected.steps, 12);
     assert_eq!(record.evaluations.len(), 3, "one for each epoch; the last one is at the base size already");
-    let accuracy =
-        |s: &Summary| s.history.evaluations.iter().map(|e| (e.step, e.band, e.top1, e.loss)).collect::<Vec<_>>();
 
     // In the middle of an epoch, at its end, right at and after the band change, and after the last step.
     for stop in [1, 4, 6, 7, 12] {
@@ -366,4 +383,135 @@ fn labels_and_sizes_that_do_not_fit_the_model_are_refused() {
     assert!(matches!(trainer.gradient(&bad, 0), Err(Error::Config { .. })));
     let error = trainer.gradient(&batch(0..8, &stage(1, 16, 1)), 0).unwrap_err();
     assert!(error.to_string().contains("16x16") && error.to_string().contains("at 8"), "{error}");
+}
+
+/// Epochs of five batches; eight batches at 8 pixels, three to a step, then six at 16, two to a step.
+fn accumulating() -> Vec<(Stage, u64)> {
+    (0..14).map(|i| (if i < 8 { stage(0, 8, 3) } else { stage(1, 16, 2) }, i / 5)).collect()
+}
+
+#[test]
+fn a_run_with_accumulated_batches_resumes_with_the_same_losses() {
+    let plan = accumulating();
+    let mut feed = Synthetic::new(plan.clone());
+    let (expected, record) = run(&mut trainer(config(), 8, 2), &mut feed, None, None).unwrap();
+    assert_eq!(
+        record.steps.iter().map(|s| s.images / 8).collect::<Vec<_>>(),
+        [3, 2, 3, 2, 2, 2],
+        "batches of each step: ended by their number, the epoch, the stage"
+    );
+    for stop in 1..=expected.steps {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints::new(folder.path());
+        let mut feed = Synthetic::new(plan.clone());
+        let (first, early) =
+            run(&mut trainer(config(), 8, 1), &mut feed, Some(checkpoints.clone()), Some(stop)).unwrap();
+        // A step that the next batch ends is known to be over only with that batch, which begins another step.
+        assert!(first.stopped && [stop, stop + 1].contains(&first.steps), "{} of {stop}", first.steps);
+        let (second, late) = resume(&checkpoints, &plan);
+        assert_eq!([losses(&early), losses(&late)].concat(), losses(&record), "stopped after {stop}");
+        assert_eq!(accuracy(&second), accuracy(&expected), "stopped after {stop}");
+    }
+}
+
+#[test]
+fn a_feed_that_fails_anywhere_loses_no_step() {
+    let plan = accumulating();
+    let (expected, record) = run(&mut trainer(config(), 8, 2), &mut Synthetic::new(plan.clone()), None, None).unwrap();
+    // With the steps that are over by then: a step that an epoch ends is so only once the next batch is there.
+    for (broken, steps) in [(3, 1), (5, 1), (6, 2), (8, 3), (13, 5)] {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints::new(folder.path());
+        let mut feed = Synthetic { broken: Some(broken), ..Synthetic::new(plan.clone()) };
+        let error = run(&mut trainer(config(), 8, 2), &mut feed, Some(checkpoints.clone()), None).err().unwrap();
+        assert!(matches!(error, Error::Worker { .. }), "{error}");
+        let (second, late) = resume(&checkpoints, &plan);
+        assert_eq!(losses(&late), losses(&record)[steps..], "broken at {broken}");
+        assert_eq!(second.history.losses, expected.history.losses, "broken at {broken}");
+        assert_eq!(accuracy(&second), accuracy(&expected), "broken at {broken}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::new(folder.path());
+    let mut feed = Synthetic { broken: Some(1), ..Synthetic::new(plan) };
+    run(&mut trainer(config(), 8, 1), &mut feed, Some(checkpoints.clone()), None).err().unwrap();
+    assert!(!checkpoints.last().exists(), "nothing was learnt that would be worth keeping");
+}
+
+/// Runs with a validation that ends passes number `bad` early, by an error or by the stop flag.
+fn run_to_a_bad_pass(checkpoints: &Checkpoints, plan: &[(Stage, u64)], bad: usize, by_error: bool) -> Result<Summary> {
+    let stop = std::sync::Arc::new(AtomicBool::new(false));
+    let (flag, mut passes) = (stop.clone(), 0);
+    let mut validation = move |stage: &Stage| -> Result<Pass<'static>> {
+        passes += 1;
+        let (spoil, flag) = (passes == bad, flag.clone());
+        Ok(Box::new(validation(stage)?.enumerate().map(move |(i, batch)| {
+            if spoil && i == 1 {
+                if by_error {
+                    return Err(Error::Worker { message: "the disk is gone".into() });
+                }
+                flag.store(true, Ordering::Relaxed);
+            }
+            batch
+        })))
+    };
+    let mut feed = Synthetic::new(plan.to_vec());
+    let run =
+        Run { validation: Some(&mut validation), checkpoints: Some(checkpoints.clone()), stop: &stop, watch: &mut () };
+    fit(&mut trainer(config(), 8, 2), &mut feed, run)
+}
+
+#[test]
+fn an_evaluation_that_fails_or_is_stopped_is_made_anew_and_costs_no_step() {
+    // The end is at 8 pixels, so that the last pass is one more, at the base size.
+    let plan: Vec<_> = (0..6).map(|i| (stage(0, 8, 1), i / 3)).collect();
+    let (expected, _) = run(&mut trainer(config(), 8, 2), &mut Synthetic::new(plan.clone()), None, None).unwrap();
+    assert_eq!(accuracy(&expected).iter().map(|e| (e.1, e.2)).collect::<Vec<_>>(), [(3, 8), (6, 8), (6, BASE)]);
+    for (bad, steps) in [(1, 3), (2, 6), (3, 6)] {
+        for by_error in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let checkpoints = Checkpoints::new(folder.path());
+            match run_to_a_bad_pass(&checkpoints, &plan, bad, by_error) {
+                Ok(summary) => assert!(!by_error && summary.stopped && summary.steps == steps, "{summary:?}"),
+                Err(error) => assert!(by_error && matches!(error, Error::Worker { .. }), "{error}"),
+            }
+            let (saved, next) = Trainer::load::<usize>(&checkpoints.last(), config(), 1, &Device::flex()).unwrap();
+            assert_eq!((saved.steps(), next as u64), (steps, steps));
+            assert_eq!(saved.history().evaluations.len(), bad.min(3) - 1, "whole passes before the bad one");
+            let (second, late) = resume(&checkpoints, &plan);
+            assert_eq!(late.evaluations.len(), 4 - bad, "the bad pass and those after it");
+            assert_eq!(second.history.losses, expected.history.losses);
+            assert_eq!(accuracy(&second), accuracy(&expected), "pass {bad}, error: {by_error}");
+        }
+    }
+}
+
+#[test]
+fn stages_set_by_hand_share_an_index_and_are_told_apart() {
+    let crop = stage(0, 8, 1).crop;
+    let of = |band, accumulate| {
+        let mut stage = Stage::fixed(BASE, band, crop, 8);
+        stage.accumulate = accumulate;
+        stage
+    };
+    let plan: Vec<_> = [of(8, 2), of(16, 2), of(16, 2), of(16, 1), of(8, 1)].map(|stage| (stage, 0)).into();
+    let (summary, record) = run(&mut trainer(config(), 8, 1), &mut Synthetic::new(plan), None, None).unwrap();
+    assert_eq!(
+        record.steps.iter().map(|s| (s.band, s.images)).collect::<Vec<_>>(),
+        [(8, 8), (16, 16), (16, 8), (8, 8)]
+    );
+    assert_eq!(record.stages, [8, 16, 16, 8], "each change is announced");
+    let totals: Vec<_> = summary.history.stages.iter().map(|s| (s.stage, s.band, s.steps, s.images)).collect();
+    assert_eq!(totals, [(0, 8, 2, 16), (0, 16, 2, 24)]);
+}
+
+#[test]
+fn the_first_step_of_a_warm_up_fills_the_moments_and_moves_no_weight() {
+    let class_token = |trainer: &Trainer| trainer.model().class_token.val().into_data();
+    let mut trainer = trainer(config(), 8, 1);
+    let before = class_token(&trainer);
+    let plan = vec![(stage(0, 8, 1), 0); 1];
+    let (_, record) = run(&mut trainer, &mut Synthetic::new(plan), None, None).unwrap();
+    assert_eq!((record.steps[0].progress, record.steps[0].learning_rate), (0.0, 0.0));
+    assert!(record.steps[0].grad_norm > 0.0);
+    assert_eq!(class_token(&trainer), before);
 }

@@ -1,6 +1,6 @@
 //! The training loop.
 
-use super::evaluate::evaluate;
+use super::evaluate::evaluate_until;
 use super::gradient::Gradients;
 use super::report::{EvalReport, StepReport, Summary, Watch};
 use super::trainer::Trainer;
@@ -8,12 +8,13 @@ use super::{Feed, Validation};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::schedule::Stage;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Where and when checkpoints are written: besides the rules here, at the end of each epoch, when the run is asked to
-/// stop, and at its end. `last.safetensors` is the newest, `best.safetensors` that of the best evaluation.
+/// Where and when checkpoints are written: besides the rules here, before and after each evaluation, when the run is
+/// asked to stop, when the feed fails, and at the end. `last.safetensors` is the newest, `best.safetensors` that of the best evaluation.
 #[derive(Debug, Clone)]
 pub struct Checkpoints {
     /// The folder, made if it is not there.
@@ -47,7 +48,8 @@ pub struct Run<'a> {
     pub validation: Option<&'a mut dyn Validation>,
     /// Whether and where to save.
     pub checkpoints: Option<Checkpoints>,
-    /// Set it from anywhere, for example a Ctrl-C handler: the run saves after the step at hand and returns.
+    /// Set it from anywhere, for example a Ctrl-C handler: the run saves after the step at hand and returns. A pass over
+    /// the validation set is given up at its next batch, and made anew when the run goes on.
     pub stop: &'a AtomicBool,
     /// Sees what happens.
     pub watch: &'a mut dyn Watch,
@@ -60,42 +62,62 @@ pub struct Run<'a> {
 ///     if the band changed: interpolate position embedding and its moments
 ///     gradient <- gradient + d loss(batch)                  (stage.accumulate times)
 ///     model    <- AdamW(model, gradient, rate(compute consumed))
-///     at the end of an epoch: evaluate at the current band, save
+///     at the end of an epoch: save, evaluate at the current band, save
 /// evaluate at the base size, save
 /// ```
 ///
-/// A step also ends where the stage or the epoch does. To go on with a run, give the trainer and the feed that
-/// [`Trainer::load`] and its state make.
+/// A step also ends where the stage changes in anything, be it by the schedule or by hand, and where the epoch ends. To
+/// go on with a run, give the trainer and the feed that [`Trainer::load`] and its state make.
+///
+/// The rate is that of the share of compute consumed *before* the step, as in the released scripts
+/// (`efficienttrain.md` §3.2): with a warm-up, the first step of a run has rate 0. It fills the optimiser's moments and
+/// moves no weight.
 ///
 /// # Errors
-/// Whatever feed, validation and checkpoints yield; [`crate::Error::Training`] if loss or gradient is not finite.
+/// Whatever feed, validation and checkpoints yield; [`crate::Error::Training`] if loss or gradient is not finite. If feed
+/// or validation fail, all steps taken have been saved.
 pub fn fit<F: Feed>(trainer: &mut Trainer, feed: &mut F, run: Run<'_>) -> Result<Summary> {
     let saved = (Instant::now(), trainer.step);
-    let mut fit = Fit { trainer, run, step: None, announced: false, saved };
+    let mut fit = Fit { trainer, run, step: None, announced: false, saved, kept: None };
+    // Where the batches of the step at hand begin.
+    let mut begin = feed.state();
     loop {
+        let here = feed.state();
         if fit.step.is_none() {
+            begin = here.clone();
             if fit.run.stop.load(Ordering::Relaxed) {
-                fit.save(&feed.state())?;
+                fit.save(&here)?;
                 return Ok(fit.summary(true));
             }
             if fit.is_time_to_save() {
-                fit.save(&feed.state())?;
+                fit.save(&here)?;
             }
         }
-        let here = feed.state();
         let start = Instant::now();
-        let batch = feed.next_batch().transpose()?;
+        let batch = match feed.next_batch().transpose() {
+            Ok(batch) => batch,
+            Err(error) => {
+                // The weights are as they were before the step at hand. Should saving fail too, the feed was first.
+                if fit.trainer.step > 0 {
+                    let _ = fit.keep(&begin);
+                }
+                return Err(error);
+            }
+        };
         let wait = start.elapsed();
 
         if fit.step.as_ref().is_some_and(|step| !step.takes(batch.as_ref())) {
             fit.update()?;
+            begin = here.clone();
         }
         let Some(batch) = batch else {
-            fit.finish(&here)?;
-            return Ok(fit.summary(false));
+            let stopped = fit.finish(&here)?.is_break();
+            return Ok(fit.summary(stopped));
         };
         if batch.epoch != fit.trainer.epoch {
-            fit.end_epoch(&here)?;
+            if fit.end_epoch(&here)?.is_break() {
+                return Ok(fit.summary(true));
+            }
             fit.trainer.epoch = batch.epoch;
         }
         fit.begin_stage(&batch.stage)?;
@@ -111,6 +133,8 @@ struct Fit<'a, 'b> {
     announced: bool,
     /// When the last checkpoint was written, and at which step.
     saved: (Instant, u64),
+    /// The step that this call wrote the last checkpoint at.
+    kept: Option<u64>,
 }
 
 /// An optimiser step whose batches are being summed.
@@ -126,13 +150,13 @@ struct Step {
 
 impl Step {
     fn takes(&self, batch: Option<&Batch>) -> bool {
-        batch.is_some_and(|b| b.stage.index == self.stage.index && b.epoch == self.epoch)
+        batch.is_some_and(|b| b.stage == self.stage && b.epoch == self.epoch)
     }
 }
 
 impl Fit<'_, '_> {
     fn begin_stage(&mut self, stage: &Stage) -> Result<()> {
-        if !self.announced || self.trainer.stage.as_ref().is_none_or(|s| s.index != stage.index) {
+        if !self.announced || self.trainer.stage.as_ref() != Some(stage) {
             self.trainer.set_band(stage.band)?;
             self.run.watch.stage(stage);
             self.trainer.stage = Some(stage.clone());
@@ -189,39 +213,57 @@ impl Fit<'_, '_> {
         Ok(())
     }
 
-    /// Evaluates at the current band and saves, unless a checkpoint taken in between has seen it done.
-    fn end_epoch<S: serde::Serialize>(&mut self, here: &S) -> Result<()> {
+    /// Evaluates at the current band and saves, unless a checkpoint taken in between has seen it done. Breaks if the run
+    /// is asked to stop on the way, with all saved but the evaluation.
+    fn end_epoch<S: serde::Serialize>(&mut self, here: &S) -> Result<ControlFlow<()>> {
         let done = self.trainer.history.evaluations.last().is_some_and(|e| e.step == self.trainer.step);
         if done || self.trainer.step == 0 {
-            return Ok(());
+            return Ok(ControlFlow::Continue(()));
         }
+        self.keep(here)?;
         if let Some(stage) = self.trainer.stage.clone()
-            && let Some(report) = self.evaluate(&stage)?
+            && self.run.validation.is_some()
         {
+            let Some(report) = self.evaluate(&stage)? else { return Ok(ControlFlow::Break(())) };
             self.trainer.history.evaluations.push(report);
+            self.save(here)?;
         }
-        self.save(here)
+        Ok(ControlFlow::Continue(()))
     }
 
-    fn finish<S: serde::Serialize>(&mut self, here: &S) -> Result<()> {
+    /// Ends the last epoch and evaluates at the base size. Breaks as [`Fit::end_epoch`] does.
+    fn finish<S: serde::Serialize>(&mut self, here: &S) -> Result<ControlFlow<()>> {
         if self.trainer.history.finished.is_some() || self.trainer.step == 0 {
-            return Ok(());
+            return Ok(ControlFlow::Continue(()));
         }
-        self.end_epoch(here)?;
-        if let Some(stage) = self.trainer.stage.clone() {
+        if self.end_epoch(here)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+        if let Some(stage) = self.trainer.stage.clone()
+            && self.run.validation.is_some()
+        {
             let base = Stage { band: stage.base, ..stage };
             let same = |e: &&EvalReport| e.step == self.trainer.step && e.band == base.band;
             let same = self.trainer.history.evaluations.last().filter(same).cloned();
-            self.trainer.history.finished = if same.is_some() { same } else { self.evaluate(&base)? };
+            let report = if same.is_some() { same } else { self.evaluate(&base)? };
+            let Some(report) = report else { return Ok(ControlFlow::Break(())) };
+            self.trainer.history.finished = Some(report);
         }
-        self.save(here)
+        self.save(here)?;
+        Ok(ControlFlow::Continue(()))
     }
 
+    /// `None` without a validation set, and if the run is asked to stop before the pass is over.
     fn evaluate(&mut self, stage: &Stage) -> Result<Option<EvalReport>> {
-        let Some(validation) = self.run.validation.as_mut() else { return Ok(None) };
-        let report = evaluate(self.trainer, validation.pass(stage)?)?;
-        self.run.watch.evaluated(&report);
-        Ok(Some(report))
+        let stop = self.run.stop;
+        let Some(validation) = self.run.validation.as_mut().filter(|_| !stop.load(Ordering::Relaxed)) else {
+            return Ok(None);
+        };
+        let report = evaluate_until(self.trainer, validation.pass(stage)?, stop)?;
+        if let Some(report) = &report {
+            self.run.watch.evaluated(report);
+        }
+        Ok(report)
     }
 
     fn is_time_to_save(&self) -> bool {
@@ -232,11 +274,17 @@ impl Fit<'_, '_> {
         checkpoints.every_steps.is_some_and(|n| new >= n.max(1)) || checkpoints.every.is_some_and(by_time)
     }
 
+    /// Saves, unless this call has saved after the last step already.
+    fn keep<S: serde::Serialize>(&mut self, here: &S) -> Result<()> {
+        if self.kept == Some(self.trainer.step) { Ok(()) } else { self.save(here) }
+    }
+
     fn save<S: serde::Serialize>(&mut self, here: &S) -> Result<()> {
         let Some(checkpoints) = &self.run.checkpoints else { return Ok(()) };
         let path = checkpoints.last();
         self.trainer.save(&path, here)?;
         self.saved = (Instant::now(), self.trainer.step);
+        self.kept = Some(self.trainer.step);
         self.run.watch.saved(&path);
         let history = &self.trainer.history;
         if history.best().is_some_and(|best| best.step == self.trainer.step) {

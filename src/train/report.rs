@@ -21,7 +21,7 @@ pub struct StepReport {
     pub band: u32,
     /// Mean training loss of the step's images, with smoothed labels.
     pub loss: f64,
-    /// Learning rate.
+    /// Learning rate: that of `progress`, so 0 in the first step of a run with a warm-up.
     pub learning_rate: f64,
     /// Global norm of the mean gradient, before clipping.
     pub grad_norm: f64,
@@ -55,7 +55,7 @@ pub struct EvalReport {
     pub seconds: f64,
 }
 
-/// Sums over the steps of one stage.
+/// Sums over the steps of one stage: those with its index and band, since stages set by hand may share an index.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct StageTotal {
@@ -104,7 +104,7 @@ pub struct History {
     /// Mean training loss of each optimiser step.
     #[serde(skip)]
     pub losses: Vec<f32>,
-    /// Sums by stage, in the order of the stages.
+    /// Sums by stage, in the order in which the stages first came.
     pub stages: Vec<StageTotal>,
     /// Passes over the validation set, one at the end of each epoch.
     pub evaluations: Vec<EvalReport>,
@@ -115,16 +115,17 @@ pub struct History {
 impl History {
     pub(super) fn add(&mut self, report: &StepReport) {
         self.losses.push(report.loss as f32);
-        if self.stages.last().is_none_or(|s| s.stage != report.stage) {
+        let own = |s: &StageTotal| (s.stage, s.band) == (report.stage, report.band);
+        let place = self.stages.iter().position(own).unwrap_or_else(|| {
             self.stages.push(StageTotal { stage: report.stage, band: report.band, ..StageTotal::default() });
-        }
-        if let Some(total) = self.stages.last_mut() {
-            total.steps += 1;
-            total.images += report.images as u64;
-            total.wait += report.wait.as_secs_f64();
-            total.compute += report.compute.as_secs_f64();
-            total.loss += report.loss * report.images as f64;
-        }
+            self.stages.len() - 1
+        });
+        let total = &mut self.stages[place];
+        total.steps += 1;
+        total.images += report.images as u64;
+        total.wait += report.wait.as_secs_f64();
+        total.compute += report.compute.as_secs_f64();
+        total.loss += report.loss * report.images as f64;
     }
 
     /// The pass with the highest top-1 accuracy, the first of equals.
