@@ -232,6 +232,9 @@ fn a_gif_frame_larger_than_its_screen_has_little_room() {
     assert_eq!(decode(&gif).0.unwrap().size, Size::square(1));
     let frame = gif.windows(9).position(|w| w == [0x2c, 0, 0, 0, 0, 1, 0, 1, 0]).expect("an image descriptor");
     let mut hostile = gif;
+    // 400 MB as RGBA: more than such a screen may take, though the pixel limit would allow as much.
+    hostile[frame + 5..frame + 9].copy_from_slice(&[10_000u16.to_le_bytes(); 2].concat());
+    refuse("a frame of 10000x10000", &hostile, "limit", "");
     hostile[frame + 5..frame + 9].fill(0xff);
     refuse("a frame of 65535x65535", &hostile, "limit", "");
     hostile[6..10].fill(0xff);
