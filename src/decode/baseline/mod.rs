@@ -104,7 +104,10 @@ impl Extent {
 impl Baseline {
     pub(crate) fn new() -> Self {
         #[cfg(target_arch = "x86_64")]
-        let has_avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2");
+        let has_avx2 = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("lzcnt");
         #[cfg(not(target_arch = "x86_64"))]
         let has_avx2 = false;
         Self { tables: Tables::new(), planes: Default::default(), lines: Lines::default(), has_avx2 }
