@@ -64,7 +64,10 @@ struct Pair {
 
 impl Pair {
     fn new(limits: Limits) -> Self {
-        let decoder = || Decoder::new(limits.clone()).expect("the limits are in range").scale_margin(f64::INFINITY);
+        let decoder = || {
+            let decoder = Decoder::new(limits.clone()).expect("the limits are in range");
+            decoder.scale_margin(f64::INFINITY).expect("an infinite margin scales nothing")
+        };
         Self { own: decoder(), libjpeg: decoder().without_own_decoder() }
     }
 
