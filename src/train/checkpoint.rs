@@ -11,13 +11,16 @@ use crate::schedule::Stage;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::collections::BTreeMap;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
 /// Name and version of the layout below.
 const FORMAT: &str = "bandfeed train 1";
 const LOSSES: &str = "history.losses";
+/// Key of [`Contents::checksum`].
+const CHECKSUM: &str = "checksum";
 
 /// The text part.
 #[derive(Serialize, Deserialize)]
@@ -37,7 +40,10 @@ impl Trainer {
     /// from which the next batch comes.
     ///
     /// Tensors are `model.<parameter>` (matrices as input by output), `adam.first.<parameter>`,
-    /// `adam.second.<parameter>` and `history.losses`.
+    /// `adam.second.<parameter>` and `history.losses`. For PyTorch they must be converted: timm's names are others
+    /// (`cls_token`, `pos_embed`, `blocks.0.norm1.weight` for `blocks.0.norm1.gamma`), its matrices are output by input,
+    /// its `attn.qkv` is query, key and value one below the other, and its `patch_embed.proj.weight` is `embed.weight`
+    /// transposed and folded to `(D, 3, patch, patch)`.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -72,12 +78,14 @@ impl Trainer {
             ("config".into(), serde_json::to_string(&self.config).map_err(json)?),
             ("state".into(), serde_json::to_string(&text).map_err(json)?),
         ]);
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        }
+        let mut contents = Contents { metadata, tensors };
+        let checksum = contents.checksum();
+        contents.metadata.insert(CHECKSUM.into(), checksum);
+        let folder = folder_of(path);
+        fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let whole = path.with_extension("partial");
-        safetensors::write(&whole, &Contents { metadata, tensors })?;
-        fs::rename(&whole, path).map_err(Error::io(path))
+        safetensors::write(&whole, &contents)?;
+        publish(&whole, path)
     }
 
     /// Reads a checkpoint of a run with the settings `config`, and the state of its feed. Steps taken from here have the
@@ -92,10 +100,16 @@ impl Trainer {
         threads: usize,
         device: &Device,
     ) -> Result<(Self, S)> {
-        let Contents { metadata, mut tensors } = safetensors::read(path)?;
+        let mut contents = safetensors::read(path)?;
+        let checksum = contents.metadata.remove(CHECKSUM);
+        let damaged = checksum.is_none_or(|saved| saved != contents.checksum());
+        let Contents { metadata, mut tensors } = contents;
         let text = |key: &str| metadata.get(key).map(String::as_str).unwrap_or_default();
         if text("format") != FORMAT {
             return Err(misfit(path, format!("expected format `{FORMAT}`, found `{}`", text("format"))));
+        }
+        if damaged {
+            return Err(misfit(path, "the file is damaged: its checksum does not fit its contents".into()));
         }
         same_config(text("config"), &config).map_err(|reason| misfit(path, reason))?;
         let state: Text<S> = serde_json::from_str(text("state"))
@@ -123,6 +137,12 @@ impl Trainer {
             trainer.optimizer.moments.insert(id, Moments { first, second, steps });
         }
         let losses = tensors.remove(LOSSES).map(|t| t.values).unwrap_or_default();
+        if losses.len() as u64 != state.step {
+            return Err(misfit(path, format!("it holds {} losses of {} steps", losses.len(), state.step)));
+        }
+        if let Some(name) = tensors.keys().next() {
+            return Err(misfit(path, format!("tensor {name} belongs to no part of this run")));
+        }
         trainer.history = History { losses, ..state.history };
         (trainer.step, trainer.epoch, trainer.stage) = (state.step, state.epoch, state.stage);
         Ok((trainer, state.feed))
@@ -132,8 +152,30 @@ impl Trainer {
 /// Copies a checkpoint, under a temporary name until it is whole.
 pub(super) fn copy(from: &Path, to: &Path) -> Result<()> {
     let whole = to.with_extension("partial");
-    fs::copy(from, &whole).map_err(Error::io(&whole))?;
-    fs::rename(&whole, to).map_err(Error::io(to))
+    let put = || {
+        fs::copy(from, &whole)?;
+        fs::File::options().write(true).open(&whole)?.sync_all()
+    };
+    put().map_err(Error::io(&whole))?;
+    publish(&whole, to)
+}
+
+/// Gives a file that is whole on disk its name, and waits until the disk has the name too.
+fn publish(whole: &Path, path: &Path) -> Result<()> {
+    fs::rename(whole, path).map_err(Error::io(path))?;
+    #[cfg(unix)]
+    {
+        let folder = folder_of(path);
+        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io(folder))?;
+    }
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
 }
 
 fn misfit(path: &Path, reason: String) -> Error {
@@ -142,7 +184,7 @@ fn misfit(path: &Path, reason: String) -> Error {
 
 /// Compares settings as JSON, whose numbers are text: what was written is what is compared.
 fn same_config(saved: &str, now: &TrainConfig) -> Result<(), String> {
-    let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).map_err(|e| format!("settings: {e}"));
+    let parse = |text: &str| serde_json::from_str::<Value>(text).map_err(|e| format!("settings: {e}"));
     let now = parse(&serde_json::to_string(now).map_err(|e| e.to_string())?)?;
     match first_difference("", &parse(saved)?, &now) {
         Some((name, saved, now)) => Err(format!("it is of a run with {name} = {saved}, but this run has {now}")),
@@ -150,21 +192,41 @@ fn same_config(saved: &str, now: &TrainConfig) -> Result<(), String> {
     }
 }
 
-fn first_difference(
-    name: &str,
-    saved: &serde_json::Value,
-    now: &serde_json::Value,
-) -> Option<(String, serde_json::Value, serde_json::Value)> {
-    match (saved.as_object(), now.as_object()) {
-        (Some(a), Some(b)) => {
-            let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+/// The first value that differs: its name, such as `model.dim` or `data[2].epochs`, and both of its values. Text that
+/// is JSON itself ([`TrainConfig::data`] may be) is looked into.
+fn first_difference(name: &str, saved: &Value, now: &Value) -> Option<(String, String, String)> {
+    if saved == now {
+        return None;
+    }
+    let inner = match (saved, now) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
             keys.into_iter().find_map(|key| {
                 let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
-                let of = |map: &serde_json::Map<String, serde_json::Value>| map.get(key).cloned().unwrap_or_default();
+                let of = |map: &serde_json::Map<String, Value>| map.get(key).cloned().unwrap_or_default();
                 first_difference(&name, &of(a), &of(b))
             })
         }
-        _ => (saved != now).then(|| (name.to_owned(), saved.clone(), now.clone())),
+        (Value::Array(a), Value::Array(b)) => (0..a.len().max(b.len())).find_map(|i| {
+            let of = |list: &[Value]| list.get(i).cloned().unwrap_or_default();
+            first_difference(&format!("{name}[{i}]"), &of(a), &of(b))
+        }),
+        (Value::String(a), Value::String(b)) => match (serde_json::from_str(a), serde_json::from_str(b)) {
+            (Ok(a), Ok(b)) => first_difference(name, &a, &b),
+            _ => None,
+        },
+        _ => None,
+    };
+    inner.or_else(|| Some((name.to_owned(), brief(saved), brief(now))))
+}
+
+/// A value on one short line.
+fn brief(value: &Value) -> String {
+    const LONGEST: usize = 60;
+    let text = value.to_string();
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 
@@ -232,5 +294,91 @@ impl ModuleMapper for Fill<'_> {
         };
         self.ids.insert(name, (param.id, found.values.len()));
         param.map(|old| Tensor::from_data(TensorData::new(found.values, shape), &old.device()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::VitConfig;
+    use super::*;
+
+    fn config() -> TrainConfig {
+        let model = VitConfig { dim: 4, depth: 1, heads: 2, patch: 2, mlp_ratio: 2.0, classes: 3, drop_path: 0.0 };
+        TrainConfig::new(model)
+    }
+
+    fn load(path: &Path) -> Result<(Trainer, u32)> {
+        Trainer::load(path, config(), 1, &Device::flex())
+    }
+
+    fn refusal(path: &Path) -> String {
+        match load(path) {
+            Err(Error::Checkpoint { reason, .. }) => reason,
+            other => panic!("expected a refusal, got {other:?}"),
+        }
+    }
+
+    /// Saves a run of no step, changed by `change`, with a checksum that fits.
+    fn forged(path: &Path, change: impl FnOnce(&mut Contents)) {
+        Trainer::new(config(), 4, 1, &Device::flex()).unwrap().save(path, &7u32).unwrap();
+        let mut contents = safetensors::read(path).unwrap();
+        contents.metadata.remove(CHECKSUM);
+        change(&mut contents);
+        let checksum = contents.checksum();
+        contents.metadata.insert(CHECKSUM.into(), checksum);
+        safetensors::write(path, &contents).unwrap();
+    }
+
+    #[test]
+    fn a_bit_flipped_anywhere_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        forged(&path, |_| ());
+        assert_eq!(load(&path).unwrap().1, 7);
+        let bytes = fs::read(&path).unwrap();
+        for at in (0..bytes.len()).step_by(7) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1 << (at % 7);
+            fs::write(&path, &damaged).unwrap();
+            // Blanks that fill the header up to its alignment say nothing.
+            assert!(load(&path).is_err() || bytes[at] == b' ', "bit of byte {at} of {}", bytes.len());
+        }
+        let last = bytes.len() - 1;
+        fs::write(&path, [&bytes[..last], &[bytes[last] ^ 0x40]].concat()).unwrap();
+        assert!(refusal(&path).contains("damaged"));
+        fs::write(&path, [&bytes[..], &[0]].concat()).unwrap();
+        assert!(refusal(&path).contains("after the last tensor"));
+    }
+
+    #[test]
+    fn tensors_too_many_and_losses_too_few_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        let one = || Values { shape: vec![1], values: vec![0.5] };
+        forged(&path, |c| drop(c.tensors.insert("model.extra".into(), one())));
+        assert!(refusal(&path).contains("model.extra"));
+        forged(&path, |c| drop(c.tensors.insert(LOSSES.into(), one())));
+        assert!(refusal(&path).contains("1 losses of 0 steps"));
+    }
+
+    #[test]
+    fn a_setting_that_differs_is_named_inside_text_that_is_json() {
+        let data =
+            |epochs: u32| format!(r#"["photos",100,{{"name":"constant","epochs":{epochs},"long":"{:99}"}}]"#, "");
+        let of = |data: String| TrainConfig { data, ..config() };
+        let saved = serde_json::to_string(&of(data(200))).unwrap();
+        same_config(&saved, &of(data(200))).unwrap();
+        let reason = same_config(&saved, &of(data(300))).unwrap_err();
+        assert_eq!(reason, "it is of a run with data[2].epochs = 200, but this run has 300");
+        let reason = same_config(&saved, &of("[1]".into())).unwrap_err();
+        assert!(reason.contains("data[0] = \"photos\"") && reason.contains("has 1"), "{reason}");
+        let reason = same_config(&saved, &of("words".into())).unwrap_err();
+        assert!(reason.contains("with data = ") && reason.contains('…') && reason.len() < 200, "{reason}");
+    }
+
+    #[test]
+    fn a_bare_file_name_is_in_the_folder_at_hand() {
+        assert_eq!(folder_of(Path::new("last.safetensors")), Path::new("."));
+        assert_eq!(folder_of(Path::new("a/last.safetensors")), Path::new("a"));
     }
 }

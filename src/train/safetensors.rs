@@ -1,7 +1,8 @@
 //! The safetensors file format, as far as f32 tensors and text need it.
 //!
 //! `u64` length of the header, little-endian; the header, a JSON object from name to `{dtype, shape, data_offsets}` with
-//! text under `__metadata__`; then the values, row-major and little-endian. PyTorch and timm users read it as it is.
+//! text under `__metadata__`; then the values, row-major and little-endian. Any reader of the format, PyTorch's too, gets
+//! these tensors; they are no state dict of a PyTorch model (`Trainer::save` tells what such a model needs changed).
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,25 @@ pub(super) struct Values {
 pub(super) struct Contents {
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) tensors: BTreeMap<String, Values>,
+}
+
+impl Contents {
+    /// FNV-1a in 64 bits over names, text, shapes and values, taking a value of 32 bits at a time: every step maps hashes
+    /// one to one, so that a single changed value always shows.
+    pub(super) fn checksum(&self) -> String {
+        let mut hash = 0xcbf2_9ce4_8422_2325u64;
+        let mut take = |value: u64| hash = (hash ^ value).wrapping_mul(0x0000_0100_0000_01b3);
+        for text in self.metadata.iter().flat_map(|(key, text)| [key, text]).chain(self.tensors.keys()) {
+            take(text.len() as u64);
+            text.bytes().for_each(|byte| take(u64::from(byte)));
+        }
+        for tensor in self.tensors.values() {
+            take(tensor.shape.len() as u64);
+            tensor.shape.iter().for_each(|&n| take(n as u64));
+            tensor.values.iter().for_each(|v| take(u64::from(v.to_bits())));
+        }
+        format!("fnv1a {hash:016x}")
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -86,6 +106,7 @@ fn parse(bytes: &[u8]) -> Result<Contents, String> {
     let (header, data) = rest.split_at_checked(length).ok_or_else(short)?;
     let header: Header = serde_json::from_slice(header).map_err(|e| format!("the header is not valid: {e}"))?;
     let mut tensors = BTreeMap::new();
+    let mut last = 0;
     for (name, Entry { dtype, shape, data_offsets: [start, end] }) in header.tensors {
         if dtype != "F32" {
             return Err(format!("tensor {name} is {dtype}; only F32 is read here"));
@@ -95,8 +116,12 @@ fn parse(bytes: &[u8]) -> Result<Contents, String> {
         if size != Some(raw.len()) {
             return Err(format!("tensor {name} of shape {shape:?} has {} bytes", raw.len()));
         }
+        last = last.max(end);
         let values = raw.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
         tensors.insert(name, Values { shape, values });
+    }
+    if data.len() > last {
+        return Err(format!("{} bytes after the last tensor", data.len() - last));
     }
     Ok(Contents { metadata: header.metadata, tensors })
 }

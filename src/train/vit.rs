@@ -146,3 +146,20 @@ impl FirstWeights<'_> {
         Param::from_data(TensorData::new(values, shape), self.device)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At 224 pixels and 1000 classes; a block's count is taken from two shallow models, which saves drawing all weights.
+    #[test]
+    fn presets_have_the_numbers_of_parameters_published_for_deit() {
+        let presets = [VitConfig::tiny(1000), VitConfig::small(1000), VitConfig::base(1000)];
+        for (preset, published) in presets.into_iter().zip([5_717_416, 22_050_664, 86_567_656]) {
+            let count =
+                |depth| Vit::new(&VitConfig { depth, ..preset.clone() }, 224, 0, &Device::flex()).unwrap().num_params();
+            let (one, two) = (count(1), count(2));
+            assert_eq!(one + (preset.depth - 1) * (two - one), published, "{preset:?}");
+        }
+    }
+}
