@@ -104,11 +104,8 @@ fn read_frame<'a>(content: &'a [u8], frame: &Frame, is_second: bool) -> Option<&
     let size = Size::new(u16::from_be_bytes([*x0, *x1]).into(), u16::from_be_bytes([*y0, *y1]).into());
     let (components, rest) = components.as_chunks::<3>();
     let is_same = components.iter().zip(&frame.sampling).all(|(c, f)| (c[1] >> 4, c[1] & 15) == *f);
-    let is_known = match frame.sampling[..components.len().min(4)] {
-        [(1..=2, 1..=2)] => true,
-        [(1..=2, 1..=2), (1, 1), (1, 1)] => true,
-        _ => false,
-    };
+    let is_known =
+        matches!(frame.sampling[..components.len().min(4)], [(1..=2, 1..=2)] | [(1..=2, 1..=2), (1, 1), (1, 1)]);
     // Two columns of chroma are upsampled in another way.
     let is_wide = components.len() == 1 || frame.sampling[0].0 == 1 || size.width > 4;
     let is_right = rest.is_empty() && components.len() == usize::from(*count) && *count == frame.components;

@@ -35,7 +35,7 @@ impl Symbol {
             _ => run + 1,
         };
         let is_known = size <= largest && (!is_dc || run == 0);
-        is_known.then_some(Self(code_bits + size | step << 8 | code_bits << 16 | size << 24))
+        is_known.then_some(Self((code_bits + size) | (step << 8) | (code_bits << 16) | (size << 24)))
     }
 
     #[inline(always)]
@@ -244,13 +244,13 @@ mod tests {
         let index = tables.find(SPEC, false, true).expect("the code is sound");
         let table = tables.get(index);
         let fields = |s: Symbol| [s.code_bits(), s.takes(), s.step(), s.size()];
-        assert_eq!(fields(table.look[0b00_00000000]), [2, 3, 1, 1]);
-        assert_eq!(fields(table.look[0b01_11111111]), [2, 2, Symbol::END, 0]);
-        assert_eq!(fields(table.look[0b100_0000000]), [3, 5, 2, 2]);
-        assert_eq!(fields(table.look[0b101_0000000]), [3, 3, 16, 0]);
-        assert_eq!(fields(table.look[0b110_0000000]), [3, 13, 4, 10]);
-        assert!(table.look[0b1110_000000].is_none(), "a size of 11 is left to libjpeg");
-        assert!(table.look[0b1111_000000].is_none(), "longer than the table");
+        assert_eq!(fields(table.look[0]), [2, 3, 1, 1]);
+        assert_eq!(fields(table.look[0b01 << 8 | 0xff]), [2, 2, Symbol::END, 0]);
+        assert_eq!(fields(table.look[0b100 << 7]), [3, 5, 2, 2]);
+        assert_eq!(fields(table.look[0b101 << 7]), [3, 3, 16, 0]);
+        assert_eq!(fields(table.look[0b110 << 7]), [3, 13, 4, 10]);
+        assert!(table.look[0b1110 << 6].is_none(), "a size of 11 is left to libjpeg");
+        assert!(table.look[0b1111 << 6].is_none(), "longer than the table");
         assert_eq!(table.long(0xf00 << 52).map(fields), Some([12, 17, 1, 5]));
         assert_eq!(table.long(0xf01 << 52), None, "there is no such code");
         assert_eq!(table.long(0b1110 << 60), None);
@@ -261,11 +261,11 @@ mod tests {
         let mut tables = Tables::new();
         let index = tables.find(SPEC, false, true).expect("the code is sound");
         let chain = |window: usize| (tables.get(index).chain[window].takes(), tables.get(index).chain[window].step());
-        assert_eq!(chain(0b00_1_00_1_00_1_01), (11, 3 + Chain::END), "three ones, then the end");
-        assert_eq!(chain(0b101_101_01_111), (8, 32 + Chain::END));
-        assert_eq!(chain(0b110_00000000), (13, 4), "the magnitude reaches past what is seen");
-        assert_eq!(chain(0b00_0_1111_0000), (3, 1), "the second code is not seen whole");
-        assert_eq!(chain(0b1110_0000000), (0, 128));
+        assert_eq!(chain(0b001_0010_0101), (11, 3 + Chain::END), "three ones, then the end");
+        assert_eq!(chain(0b101_1010_1111), (8, 32 + Chain::END));
+        assert_eq!(chain(0b110 << 8), (13, 4), "the magnitude reaches past what is seen");
+        assert_eq!(chain(0b1111_0000), (3, 1), "the second code is not seen whole");
+        assert_eq!(chain(0b1110 << 7), (0, 128));
     }
 
     #[test]

@@ -77,7 +77,7 @@ pub(super) fn checked(block: &[i16; 64], to: &mut [u8], stride: usize) -> bool {
 /// Transforms a block whose only coefficient is the first.
 #[inline(always)]
 pub(super) fn flat(first: i32, to: &mut [u8], stride: usize) {
-    let sample = (((first << PASS1_BITS) + (1 << (PASS1_BITS + 2)) >> (PASS1_BITS + 3)) + 128).clamp(0, 255) as u8;
+    let sample = ((((first << PASS1_BITS) + (1 << (PASS1_BITS + 2))) >> (PASS1_BITS + 3)) + 128).clamp(0, 255) as u8;
     for row in 0..8 {
         to[row * stride..][..8].fill(sample);
     }

@@ -307,7 +307,7 @@ impl Job<'_> {
             (y, y)
         } else {
             let below = (y / 2 + 1).min(extent.chroma.1 - 1);
-            (y / 2, if y % 2 == 0 { (y / 2).saturating_sub(1) } else { below })
+            (y / 2, if y.is_multiple_of(2) { (y / 2).saturating_sub(1) } else { below })
         };
         for (plane, line) in self.planes[1..].iter().zip(&mut self.lines.chroma) {
             let (nearer, further) = (plane.row(nearer), plane.row(further));
@@ -318,7 +318,7 @@ impl Job<'_> {
                 (1, 1) => {}
                 (1, _) => {
                     let columns = left - first_chroma..left - first_chroma + width;
-                    let bias = if y % 2 == 0 { 1 } else { 2 };
+                    let bias = if y.is_multiple_of(2) { 1 } else { 2 };
                     rows::blend_rows(&nearer[columns.clone()], &further[columns], bias, &mut line[..width]);
                 }
                 _ => {
