@@ -68,7 +68,7 @@ impl Pair {
             let decoder = Decoder::new(limits.clone()).expect("the limits are in range");
             decoder.scale_margin(f64::INFINITY).expect("an infinite margin scales nothing")
         };
-        Self { own: decoder(), libjpeg: decoder().without_own_decoder() }
+        Self { own: decoder().with_own_decoder(), libjpeg: decoder().without_own_decoder() }
     }
 
     /// Decodes the whole file and some regions with both. `true` if the own decoder served each time.

@@ -195,7 +195,7 @@ impl Decoder {
             limits,
             scale_margin: SCALE_MARGIN,
             strict: false,
-            baseline: Some(baseline::Baseline::new()),
+            baseline: Some(baseline::Baseline::new()).filter(baseline::Baseline::is_fast),
             own_decodes: 0,
             decoded: Vec::new(),
             second: Vec::new(),
@@ -226,6 +226,13 @@ impl Decoder {
     #[doc(hidden)]
     pub fn without_own_decoder(mut self) -> Self {
         self.baseline = None;
+        self
+    }
+
+    /// Takes the own decoder also where libjpeg-turbo is thought to be faster: for tests.
+    #[doc(hidden)]
+    pub fn with_own_decoder(mut self) -> Self {
+        self.baseline = Some(baseline::Baseline::new());
         self
     }
 
