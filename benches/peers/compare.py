@@ -227,7 +227,8 @@ def environment(options):
         "commit": commit(),
         "images": len(files),
         "mean_bytes": round(sum(path.stat().st_size for path in files) / max(1, len(files))),
-        "command": " ".join(["compare.py", *sys.argv[1:]]),
+        # Absolute paths say nothing to another reader.
+        "command": " ".join(["compare.py", *(Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:])]),
     }
 
 
