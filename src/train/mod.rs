@@ -16,6 +16,8 @@ mod config;
 mod evaluate;
 mod feed;
 mod fit;
+#[cfg(test)]
+mod golden;
 mod gradient;
 mod loss;
 mod optimizer;
