@@ -9,6 +9,8 @@ pub mod fit;
 #[cfg(feature = "train")]
 mod live;
 mod machine;
+#[cfg(feature = "train")]
+mod report;
 pub mod schedule;
 mod table;
 #[cfg(feature = "train")]

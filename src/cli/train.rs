@@ -3,17 +3,15 @@
 use super::fit::Fit;
 use super::live::{self, Live};
 use super::machine::Machine;
-use super::table::table;
+use super::report;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::loader::{BadFile, Counters, Loader, OnBadFile, State};
+use crate::loader::{BadFile, Loader, OnBadFile, State};
 use crate::recipe::Recipe;
 use crate::schedule::{LearningRate, Schedule, Stage};
 use crate::shape::Filter;
 use crate::source::{self, Source};
-use crate::train::{
-    self, AdamWConfig, Checkpoints, Device, History, Pass, Run, Summary, TrainConfig, Trainer, VitConfig,
-};
+use crate::train::{self, AdamWConfig, Checkpoints, Device, Pass, Run, Summary, TrainConfig, Trainer, VitConfig};
 use burn::module::Module;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -254,7 +252,7 @@ impl Job {
         }
         self.report(&summary, &loader)?;
         let bad_files = bad_in_validation.lock().expect("a pass does not panic with the list in hand");
-        report_files("of the validation images gave no image and are not in the accuracy", &bad_files);
+        report::files("of the validation images gave no image and are not in the accuracy", &bad_files);
         Ok(ExitCode::SUCCESS)
     }
 
@@ -384,16 +382,16 @@ impl Job {
             &self.out.join("summary.json"),
             &serde_json::to_string_pretty(history).expect("a history is plain data"),
         )?;
-        println!("\n{}", stage_table(history, &self.schedule));
+        println!("\n{}", report::stage_table(history, &self.schedule));
         if let Some(last) = history.last() {
             println!("final  top-1 {:.2} % at {} px, after step {}", last.top1 * 100.0, last.band, last.step);
         }
         if let Some(best) = history.best() {
             println!("best   top-1 {:.2} % at {} px, after step {}", best.top1 * 100.0, best.band, best.step);
         }
-        println!("{}", bottleneck(history, &loader.counters()));
-        report_files("gave no image", &loader.bad_files());
-        report_files("are damaged and were used as far as they go", &loader.damaged_files());
+        println!("{}", report::bottleneck(history, &loader.counters()));
+        report::files("gave no image", &loader.bad_files());
+        report::files("are damaged and were used as far as they go", &loader.damaged_files());
         println!("curves: {}", path("png").display());
         Ok(())
     }
@@ -430,77 +428,6 @@ fn short(source: &str) -> String {
 /// FNV-1a, 64 bits.
 fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-fn report_files(what: &str, files: &[BadFile]) {
-    const SHOWN: usize = 10;
-    if files.is_empty() {
-        return;
-    }
-    println!("{} files {what}:", files.len());
-    for file in files.iter().take(SHOWN) {
-        println!("  {}: {} ({} times)", file.name, file.reason, file.times);
-    }
-    if files.len() > SHOWN {
-        println!("  and {} more", files.len() - SHOWN);
-    }
-}
-
-fn stage_table(history: &History, schedule: &Schedule) -> String {
-    let header =
-        ["stage", "band", "tokens", "steps", "images", "images/s", "seconds", "of it waiting for input", "mean loss"];
-    let patch = schedule.patch();
-    let mut rows: Vec<Vec<String>> = history
-        .stages
-        .iter()
-        .map(|s| {
-            vec![
-                format!("{}", s.stage + 1),
-                s.band.to_string(),
-                (s.band / patch).pow(2).to_string(),
-                s.steps.to_string(),
-                s.images.to_string(),
-                format!("{:.0}", s.images_per_second()),
-                format!("{:.1}", s.wall()),
-                format!("{:.2} %", s.wait_share() * 100.0),
-                format!("{:.3}", s.mean_loss()),
-            ]
-        })
-        .collect();
-    let sum = |f: fn(&train::StageTotal) -> f64| history.stages.iter().map(f).sum::<f64>();
-    let (images, wall) = (sum(|s| s.images as f64), sum(|s| s.wall()));
-    rows.push(vec![
-        "all".into(),
-        String::new(),
-        String::new(),
-        format!("{:.0}", sum(|s| s.steps as f64)),
-        format!("{images:.0}"),
-        format!("{:.0}", images / wall.max(1e-9)),
-        format!("{wall:.1}"),
-        format!("{:.2} %", sum(|s| s.wait) / wall.max(1e-9) * 100.0),
-        String::new(),
-    ]);
-    table(&header, &rows)
-}
-
-/// One sentence: who waited for whom.
-fn bottleneck(history: &History, counters: &Counters) -> String {
-    let wait: f64 = history.stages.iter().map(|s| s.wait).sum();
-    let wall: f64 = history.stages.iter().map(|s| s.wall()).sum();
-    let share = wait / wall.max(1e-9);
-    let each = 1e3 / counters.images.max(1) as f64;
-    let verdict = match share {
-        s if s < 0.02 => "The model is the bottleneck; the loader keeps up.",
-        s if s < 0.2 => "The model waits for the loader now and then.",
-        _ => "The loader is the bottleneck: give it more workers, or a smaller band for longer.",
-    };
-    format!(
-        "input  {:.2} % of the training time spent waiting; an image took {:.2} ms to decode and {:.2} ms to crop and \
-         normalise. {verdict}",
-        share * 100.0,
-        counters.decode * each,
-        counters.render * each
-    )
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

@@ -1,0 +1,79 @@
+//! What a finished run tells on the terminal.
+
+use super::table::table;
+use crate::loader::{BadFile, Counters};
+use crate::schedule::Schedule;
+use crate::train::{History, StageTotal};
+
+/// Lists files that something is wrong with; prints nothing where there are none.
+pub(super) fn files(what: &str, files: &[BadFile]) {
+    const SHOWN: usize = 10;
+    if files.is_empty() {
+        return;
+    }
+    println!("{} files {what}:", files.len());
+    for file in files.iter().take(SHOWN) {
+        println!("  {}: {} ({} times)", file.name, file.reason, file.times);
+    }
+    if files.len() > SHOWN {
+        println!("  and {} more", files.len() - SHOWN);
+    }
+}
+
+/// What each stage was, made and took, and their sums.
+pub(super) fn stage_table(history: &History, schedule: &Schedule) -> String {
+    let header =
+        ["stage", "band", "tokens", "steps", "images", "images/s", "seconds", "of it waiting for input", "mean loss"];
+    let patch = schedule.patch();
+    let mut rows: Vec<Vec<String>> = history
+        .stages
+        .iter()
+        .map(|s| {
+            vec![
+                format!("{}", s.stage + 1),
+                s.band.to_string(),
+                (s.band / patch).pow(2).to_string(),
+                s.steps.to_string(),
+                s.images.to_string(),
+                format!("{:.0}", s.images_per_second()),
+                format!("{:.1}", s.wall()),
+                format!("{:.2} %", s.wait_share() * 100.0),
+                format!("{:.3}", s.mean_loss()),
+            ]
+        })
+        .collect();
+    let sum = |f: fn(&StageTotal) -> f64| history.stages.iter().map(f).sum::<f64>();
+    let (images, wall) = (sum(|s| s.images as f64), sum(|s| s.wall()));
+    rows.push(vec![
+        "all".into(),
+        String::new(),
+        String::new(),
+        format!("{:.0}", sum(|s| s.steps as f64)),
+        format!("{images:.0}"),
+        format!("{:.0}", images / wall.max(1e-9)),
+        format!("{wall:.1}"),
+        format!("{:.2} %", sum(|s| s.wait) / wall.max(1e-9) * 100.0),
+        String::new(),
+    ]);
+    table(&header, &rows)
+}
+
+/// One sentence: who waited for whom.
+pub(super) fn bottleneck(history: &History, counters: &Counters) -> String {
+    let wait: f64 = history.stages.iter().map(|s| s.wait).sum();
+    let wall: f64 = history.stages.iter().map(|s| s.wall()).sum();
+    let share = wait / wall.max(1e-9);
+    let each = 1e3 / counters.images.max(1) as f64;
+    let verdict = match share {
+        s if s < 0.02 => "The model is the bottleneck; the loader keeps up.",
+        s if s < 0.2 => "The model waits for the loader now and then.",
+        _ => "The loader is the bottleneck: give it more workers, or a smaller band for longer.",
+    };
+    format!(
+        "input  {:.2} % of the training time spent waiting; an image took {:.2} ms to decode and {:.2} ms to crop and \
+         normalise. {verdict}",
+        share * 100.0,
+        counters.decode * each,
+        counters.render * each
+    )
+}
