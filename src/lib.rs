@@ -55,6 +55,7 @@ pub mod source;
 
 pub mod decode;
 
+pub mod augment;
 pub mod band;
 pub mod ops;
 

@@ -15,6 +15,16 @@ pub(crate) enum Purpose {
     Flip = 3,
     /// Which sample stands in for an unreadable one.
     Substitute = 4,
+    /// Operations of an augmentation policy.
+    Augment = 5,
+    /// Colour jitter, grayscale, blur, solarize.
+    Jitter = 6,
+    /// Boxes and noise of random erasing.
+    Erase = 7,
+    /// Mixup and CutMix of a batch.
+    Mix = 8,
+    /// Which samples of the replay buffer come again.
+    Replay = 9,
     /// An image of the demonstration data set.
     Demo = 64,
     /// First weights of a model's tensor.
@@ -73,6 +83,35 @@ impl Draw {
         ((self.bits() as u128 * bound as u128) >> 64) as u64
     }
 
+    /// Standard normal: mean 0, standard deviation 1 (Box and Muller 1958).
+    pub(crate) fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.unit()).cos()
+    }
+
+    /// Gamma distributed with this shape, above 0, and scale 1 (Marsaglia and Tsang 2000).
+    fn gamma(&mut self, shape: f64) -> f64 {
+        if shape < 1.0 {
+            return self.gamma(shape + 1.0) * (1.0 - self.unit()).powf(shape.recip());
+        }
+        let d = shape - 1.0 / 3.0;
+        let c = (9.0 * d).sqrt().recip();
+        loop {
+            let x = self.normal();
+            let v = (1.0 + c * x).powi(3);
+            if v > 0.0 && (1.0 - self.unit()).ln() < 0.5 * x * x + d - d * v + d * v.ln() {
+                return d * v;
+            }
+        }
+    }
+
+    /// Beta distributed, in `0..=1`; both parameters above 0.
+    pub(crate) fn beta(&mut self, a: f64, b: f64) -> f64 {
+        let (x, y) = (self.gamma(a), self.gamma(b));
+        // Both are 0 only where the parameters are so small that all the weight lies on the ends.
+        if x + y > 0.0 { x / (x + y) } else { f64::from(self.chance(a / (a + b))) }
+    }
+
     /// `true` with this probability.
     pub(crate) const fn chance(&mut self, probability: f64) -> bool {
         self.unit() < probability
@@ -105,6 +144,38 @@ mod tests {
         }
         let chi: f64 = bins.iter().map(|n| (n - 10_000.0).powi(2) / 10_000.0).sum();
         assert!(chi < 27.9, "chi-square {chi}: {bins:?}");
+    }
+
+    /// Mean and variance of 100 000 draws.
+    fn moments(purpose: Purpose, mut next: impl FnMut(&mut Draw) -> f64) -> (f64, f64) {
+        let mut draw = Draw::at(11, 0, 0, purpose);
+        let values: Vec<f64> = (0..100_000).map(|_| next(&mut draw)).collect();
+        let mean = values.iter().sum::<f64>() / 1e5;
+        (mean, values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 1e5)
+    }
+
+    #[test]
+    fn normal_draws_have_the_shares_of_the_bell() {
+        let (mean, variance) = moments(Purpose::Augment, Draw::normal);
+        // Standard errors 0.0032 and 0.0045.
+        assert!(mean.abs() < 0.015 && (variance - 1.0).abs() < 0.02, "{mean} {variance}");
+        for (bound, below) in [(-1.0, 0.158_655), (0.0, 0.5), (0.5, 0.691_462), (2.0, 0.977_250)] {
+            let share = moments(Purpose::Augment, |draw| f64::from(draw.normal() < bound)).0;
+            assert!((share - below).abs() < 0.007, "P(x < {bound}): {share}, not {below}");
+        }
+    }
+
+    #[test]
+    fn beta_draws_have_the_mean_and_variance_of_their_parameters() {
+        for (a, b) in [(0.8f64, 0.8f64), (1.0, 1.0), (0.2, 0.2), (3.0, 1.5)] {
+            let (mean, variance) = moments(Purpose::Mix, |draw| draw.beta(a, b));
+            let (expected, spread) = (a / (a + b), a * b / ((a + b).powi(2) * (a + b + 1.0)));
+            assert!((mean - expected).abs() < 0.006, "Beta({a}, {b}): mean {mean}, not {expected}");
+            assert!((variance / spread - 1.0).abs() < 0.03, "Beta({a}, {b}): variance {variance}, not {spread}");
+        }
+        // Beta(1, 1) is uniform: a quarter lies below a quarter.
+        let quarter = moments(Purpose::Mix, |draw| f64::from(draw.beta(1.0, 1.0) < 0.25)).0;
+        assert!((quarter - 0.25).abs() < 0.007, "{quarter}");
     }
 
     #[test]

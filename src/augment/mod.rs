@@ -1,0 +1,13 @@
+//! Augmentation of 8-bit pixels: RandAugment and its relatives, colour jitter, blur.
+//!
+//! ```text
+//! policy string ─► Policy ─(draw: seed, epoch, position; magnitude)─► Ops ─► Augmenter: RGB8 in, RGB8 out
+//! ```
+//!
+//! A [`Policy`] draws on the host, when a sample is planned; what it draws are [`Op`]s with their final arguments, so that
+//! nothing random is left for an engine. [`Augmenter`] runs them on interleaved RGB bytes with Pillow's arithmetic
+//! (`randaugment.md` §2), because that is what the recipes of vision transformers were tuned with.
+
+mod op;
+
+pub use op::{Op, Ops, Sampling};
