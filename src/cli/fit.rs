@@ -1,6 +1,6 @@
 //! The options that fit a schedule to a run, for every command that takes a schedule.
 
-use crate::schedule::{ModelRow, Options, Schedule};
+use crate::schedule::{EarlyBatch, ModelRow, Options, Schedule, released::Replay};
 use crate::{BandCrop, Error, Result};
 
 /// How a schedule is fitted to a run; shared by every command that takes a schedule.
@@ -28,6 +28,14 @@ pub struct Fit {
     /// How the band is cut: fourier, fourier-half-pixel or lanczos [default: the schedule's own].
     #[arg(long)]
     pub crop: Option<BandCrop>,
+    /// Use decoded images several times while the band is small, as EfficientTrain++'s scripts for weak processors do: off,
+    /// twofold, or fourfold (four times at the smallest band, twice at the next) [default: off].
+    #[arg(long, value_name = "TIMES")]
+    pub replay: Option<Replay>,
+    /// Up to four times larger batches while the band is small: off, root-rate (learning rate times the root of the ratio) or
+    /// same-rate [default: off].
+    #[arg(long, value_name = "RULE")]
+    pub early_batch: Option<EarlyBatch>,
     /// Round stages to whole epochs as EfficientTrain++'s released scripts do.
     #[arg(long, conflicts_with = "image_epochs")]
     pub released: bool,
@@ -48,6 +56,8 @@ impl Fit {
             base_parts: self.base_parts.unwrap_or(standard.base_parts),
             epochs: self.epochs.unwrap_or(standard.epochs),
             crop: self.crop,
+            replay: self.replay.unwrap_or(standard.replay),
+            early_batch: self.early_batch.unwrap_or(standard.early_batch),
         };
         if self.released {
             return Schedule::released(self.released_row(name, &options)?, &options);
@@ -97,6 +107,12 @@ impl Fit {
         }
         if self.base_parts.is_some() {
             return differs("--base-parts", "batch_size and accumulate by stage".into());
+        }
+        if self.replay.is_some() {
+            return differs("--replay", "replay and replay_capacity by stage".into());
+        }
+        if self.early_batch.is_some() {
+            return differs("--early-batch", "batch_size and rate_scale by stage".into());
         }
         Ok(())
     }
@@ -160,9 +176,15 @@ mod tests {
         let name = path.to_str().expect("a plain name");
         assert_eq!(schedule(&[name]).expect("valid").epochs(), 5.0);
         assert_eq!(schedule(&[name, "--epochs", "9", "--base", "64"]).expect("valid").epochs(), 9.0);
-        for (option, value) in
-            [("--base", "96"), ("--patch", "8"), ("--batch-size", "16"), ("--crop", "fourier"), ("--base-parts", "1")]
-        {
+        for (option, value) in [
+            ("--base", "96"),
+            ("--patch", "8"),
+            ("--batch-size", "16"),
+            ("--crop", "fourier"),
+            ("--base-parts", "1"),
+            ("--replay", "off"),
+            ("--early-batch", "off"),
+        ] {
             let error = schedule(&[name, option, value]).expect_err("the table differs").to_string();
             assert!(error.starts_with(&format!("{option}: ")) && error.contains(name), "{error}");
         }

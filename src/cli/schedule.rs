@@ -120,6 +120,10 @@ fn table(schedule: &Schedule, dataset_len: Option<u64>) -> String {
     if dataset_len.is_some() {
         head.push("images");
     }
+    let replays = schedule.stages().iter().any(|stage| stage.replay.is_on());
+    if replays {
+        head.push("uses");
+    }
     head.push("load");
     let images = dataset_len.map(|len| schedule.images(len));
     let rows = schedule.stages().iter().zip(schedule.stage_image_epochs()).map(|(stage, passes)| {
@@ -139,6 +143,7 @@ fn table(schedule: &Schedule, dataset_len: Option<u64>) -> String {
             format!("{passes:.1}"),
         ];
         row.extend(images.as_ref().map(|images| images[stage.index].to_string()));
+        row.extend(replays.then(|| stage.replay.times.to_string()));
         row.push(format!("{:.2}x", stage.load()));
         row
     });
@@ -148,8 +153,14 @@ fn table(schedule: &Schedule, dataset_len: Option<u64>) -> String {
         text.push_str(&format!("\n{} images in all\n", images.iter().sum::<u64>()));
     }
     text.push_str(
-        "\nload: images per unit of compute that the loader must deliver, relative to a run at the base size\n",
+        "\nload: images per unit of compute that the loader must decode, relative to a run at the base size\n",
     );
+    if replays {
+        text.push_str(&format!(
+            "uses: how often a decoded image is trained on; {} passes over the data are decoded\n",
+            number(schedule.decoded_epochs())
+        ));
+    }
     text
 }
 
@@ -165,7 +176,7 @@ fn released_table(args: &Args) -> Result<String> {
     let LearningRate { peak, min, .. } = LearningRate::default();
     let rate = ReleasedLearningRate { peak, min, steps_per_epoch: 312 };
     let head = ["stage", "band", "schedule", "warm-up", "start", "end", "run", "first rate", "last rate"];
-    let rows = released::table(row, epochs, Replay::Off).into_iter().map(|stage| {
+    let rows = released::table(row, epochs, args.fit.replay.unwrap_or_default()).into_iter().map(|stage| {
         let iteration = |epoch: u32| u64::from(epoch) * rate.steps_per_epoch;
         vec![
             stage.stage.to_string(),
@@ -209,7 +220,8 @@ fn json(schedule: &Schedule, dataset_len: Option<u64>) -> serde_json::Value {
                 "index": stage.index, "start": stage.start, "end": stage.end, "band": stage.band,
                 "tokens": tokens(schedule, stage), "crop": stage.crop.to_string(), "magnitude": stage.magnitude,
                 "batch_size": stage.batch_size, "accumulate": stage.accumulate, "image_epochs": passes,
-                "load": stage.load(),
+                "load": stage.load(), "replay": stage.replay.times, "replay_capacity": stage.replay.capacity,
+                "rate_scale": stage.rate_scale,
             });
             if let Some(images) = &images {
                 row["images"] = images[stage.index].into();
@@ -261,7 +273,7 @@ fn chart(schedule: &Schedule) -> Chart {
         panel(
             "Loader load",
             "relative images/s",
-            step("images per unit of compute", 2, &Stage::load),
+            step("images decoded per unit of compute", 2, &Stage::load),
             vec![Reference { name: "a run at the base size".into(), at: At::Y(1.0) }],
             notes(stages, &Stage::load, &|value| format!("{value:.2}x")),
         ),

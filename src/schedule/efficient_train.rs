@@ -5,7 +5,7 @@
 //! one patch: `round(band * base / 224 / patch) * patch`. With base 224 and a patch of 16 or 32 the published numbers
 //! come out exactly. On small bases two stages may get the same band; they stay two stages, since their magnitudes differ.
 
-use super::{Options, Row, Schedule};
+use super::{Options, Replay, Row, Schedule};
 use crate::error::Result;
 use crate::shape::BandCrop;
 
@@ -58,11 +58,12 @@ impl Schedule {
     /// As [`Options::check`].
     pub fn efficient_train(options: &Options) -> Result<Self> {
         options.check()?;
+        options.no_replay("efficient_train")?;
         const STAGES: [(u32, f64); 5] = [(160, 1.0), (160, 3.0), (160, 5.0), (192, 7.0), (224, 9.0)];
         let rows = STAGES.map(|(published, magnitude)| {
             let band = scaled_band(published, options);
             // Equal numbers of images, so the compute goes with the band's area: an integer, free of rounding.
-            Row { compute: f64::from(band) * f64::from(band), band, magnitude }
+            Row { compute: f64::from(band) * f64::from(band), band, magnitude, replay: Replay::OFF }
         });
         Self::build("efficient_train", options, BandCrop::FOURIER, &rows)
     }
@@ -77,10 +78,10 @@ impl Schedule {
     /// As [`Options::check`].
     pub fn efficient_train_pp(row: ModelRow, options: &Options) -> Result<Self> {
         options.check()?;
-        let mut magnitude = -1.0;
-        let rows = row.bands().map(|published| {
-            magnitude += 1.0;
-            Row { compute: 1.0, band: scaled_band(published, options), magnitude }
+        let (bands, replay) = (row.bands(), options.replay.stages());
+        let rows: [Row; 10] = std::array::from_fn(|i| {
+            let band = scaled_band(bands[i], options);
+            Row { compute: 1.0, band, magnitude: i as f64, replay: replay[i] }
         });
         Self::build(row.schedule_name(), options, BandCrop::Lanczos, &rows)
     }

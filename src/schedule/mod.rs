@@ -60,13 +60,63 @@ pub struct Stage {
     pub batch_size: usize,
     /// Batches whose gradients are summed before an optimiser step.
     pub accumulate: usize,
+    /// How often a decoded image is used.
+    #[serde(default)]
+    pub replay: Replay,
+    /// The learning rate is multiplied by this: 1 unless the batch is larger than at the base size
+    /// ([`Options::early_batch`]).
+    #[serde(default = "one")]
+    pub rate_scale: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// The replay buffer of a stage (`efficienttrain.md` §5 \[code\]; `loader::replay` has the rules).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replay {
+    /// Mean uses of a decoded image, ρ: a batch has `batch_size / times` new images, and the rest come from the buffer.
+    /// 1 is no replay.
+    pub times: u32,
+    /// Capacity of the buffer in batches' worth of new images, each `batch_size / times`; at least 1.
+    pub capacity: u32,
+}
+
+impl Replay {
+    /// No replay.
+    pub const OFF: Self = Self { times: 1, capacity: 1 };
+
+    /// Whether images are used more than once.
+    pub const fn is_on(self) -> bool {
+        self.times > 1
+    }
+}
+
+impl Default for Replay {
+    fn default() -> Self {
+        Self::OFF
+    }
 }
 
 impl Stage {
     /// A stage on its own, for [`Schedule::fixed`] or a loader whose stage is set by hand: the whole of the compute, batches of
     /// `batch_size` not accumulated, RandAugment's usual magnitude 9.
     pub fn fixed(base: u32, band: u32, crop: BandCrop, batch_size: usize) -> Self {
-        Self { index: 0, start: 0.0, end: 1.0, band, base, crop, magnitude: 9.0, batch_size, accumulate: 1 }
+        Self {
+            index: 0,
+            start: 0.0,
+            end: 1.0,
+            band,
+            base,
+            crop,
+            magnitude: 9.0,
+            batch_size,
+            accumulate: 1,
+            replay: Replay::OFF,
+            rate_scale: 1.0,
+        }
     }
 
     /// Compute of one image relative to one at the base size: `(band / base)^2`.
@@ -74,10 +124,20 @@ impl Stage {
         (f64::from(self.band) / f64::from(self.base)).powi(2)
     }
 
-    /// Images that the loader must deliver per unit of compute, relative to a run at the base size: `(base / band)^2`,
-    /// 5.44 at 96 of 224 (`efficienttrain.md` §5, first row of the table).
-    pub fn load(&self) -> f64 {
+    /// Images that training uses per unit of compute, relative to a run at the base size: `(base / band)^2`, 5.44 at 96 of 224.
+    pub fn images_per_compute(&self) -> f64 {
         self.cost().recip()
+    }
+
+    /// Images that the loader must decode per unit of compute, relative to a run at the base size without replay:
+    /// `(base / band)^2 / ρ` (`efficienttrain.md` §5, the table of loads).
+    pub fn load(&self) -> f64 {
+        self.images_per_compute() / f64::from(self.replay.times)
+    }
+
+    /// Images of a batch that are new, on each rank: `batch_size / ρ`.
+    pub fn fresh(&self) -> usize {
+        self.batch_size / self.replay.times.max(1) as usize
     }
 
     /// Share of the run's compute that it uses, `0..=1`.
@@ -114,12 +174,70 @@ pub struct Options {
     /// How the band is cut; `None` is the schedule's own: the papers' Fourier crop for `efficient_train`, Lanczos for
     /// the others.
     pub crop: Option<BandCrop>,
+    /// Which stages of EfficientTrain++ use their images several times. The other schedules have no published replay: they
+    /// refuse any but [`released::Replay::Off`]; a TOML table says it by stage.
+    pub replay: released::Replay,
+    /// Larger batches where the band is small.
+    pub early_batch: EarlyBatch,
+}
+
+/// "Early large batch": stages of a small band leave many accelerators half empty, so they get larger batches.
+///
+/// **Own design** (`efficienttrain.md` §6: the paper has the effect, its released code has not the rule): the batch of a
+/// stage is `batch_size * clamp(floor((base / band)^2), 1, 4)`, four times at 96 of 224 and once from 160 on. The samples
+/// stay the same, so there are as many times fewer steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum EarlyBatch {
+    /// The same batch in every stage.
+    #[default]
+    Off,
+    /// Larger batches, and the learning rate times the square root of the ratio, as for AdamW and LAMB.
+    RootRate,
+    /// Larger batches at the learning rate of the others.
+    SameRate,
+}
+
+impl EarlyBatch {
+    /// How many times the batch is taken at this band.
+    fn times(self, band: u32, base: u32) -> usize {
+        if self == Self::Off {
+            return 1;
+        }
+        let (band, base) = (u64::from(band), u64::from(base));
+        ((base * base) / (band * band)).clamp(1, 4) as usize
+    }
+
+    fn rate_scale(self, times: usize) -> f64 {
+        if self == Self::RootRate { (times as f64).sqrt() } else { 1.0 }
+    }
+}
+
+impl std::str::FromStr for EarlyBatch {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self> {
+        match s {
+            "off" => Ok(Self::Off),
+            "root-rate" => Ok(Self::RootRate),
+            "same-rate" => Ok(Self::SameRate),
+            _ => Err(Error::config("early batch", format!("`{s}` is not known; use off, root-rate or same-rate"))),
+        }
+    }
 }
 
 impl Default for Options {
     /// 224 pixels in patches of 16, batches of 256 in one part, 200 equivalent epochs (EfficientTrain++'s 1.5x budget).
     fn default() -> Self {
-        Self { base: 224, patch: 16, batch_size: 256, base_parts: 1, epochs: 200.0, crop: None }
+        Self {
+            base: 224,
+            patch: 16,
+            batch_size: 256,
+            base_parts: 1,
+            epochs: 200.0,
+            crop: None,
+            replay: released::Replay::Off,
+            early_batch: EarlyBatch::Off,
+        }
     }
 }
 
@@ -139,6 +257,19 @@ impl Options {
             return Err(Error::config("schedule.base_parts", reason));
         }
         Ok(())
+    }
+}
+
+impl Options {
+    /// For schedules whose replay nobody has published.
+    fn no_replay(&self, name: &str) -> Result<()> {
+        if self.replay == released::Replay::Off {
+            return Ok(());
+        }
+        let reason = format!(
+            "`{name}` has no published replay; use efficient_train_pp, or a .toml table with `replay` by stage"
+        );
+        Err(Error::config("schedule.replay", reason))
     }
 }
 
@@ -198,7 +329,9 @@ impl Schedule {
     /// # Errors
     /// As [`Options::check`].
     pub fn constant(options: &Options) -> Result<Self> {
-        Self::build("constant", options, BandCrop::Lanczos, &[Row { compute: 1.0, band: options.base, magnitude: 9.0 }])
+        options.no_replay("constant")?;
+        let row = Row { compute: 1.0, band: options.base, magnitude: 9.0, replay: Replay::OFF };
+        Self::build("constant", options, BandCrop::Lanczos, &[row])
     }
 
     /// One stage for everything, for evaluation or a benchmark: `stage` with index 0 and the whole of the compute.
@@ -271,15 +404,21 @@ impl Schedule {
         &self.stages[after.min(self.stages.len() - 1)]
     }
 
-    /// Images that each stage consumes over a data set of `dataset_len` images, over all ranks, to the nearest image.
+    /// Images that each stage trains on over a data set of `dataset_len` images, over all ranks, to the nearest image;
+    /// those that come again from a replay buffer are counted each time.
     pub fn images(&self, dataset_len: u64) -> Vec<u64> {
-        let budget = self.epochs * dataset_len as f64;
-        self.stages.iter().map(|stage| (stage.share() * budget * stage.load()).round() as u64).collect()
+        self.stage_image_epochs().map(|epochs| (epochs * dataset_len as f64).round() as u64).collect()
     }
 
-    /// Passes over the data set in each stage.
+    /// Passes over the data set in each stage, counted by the images trained on: [`Schedule::images`] over its length.
     pub fn stage_image_epochs(&self) -> impl Iterator<Item = f64> {
-        self.stages.iter().map(|stage| stage.share() * self.epochs * stage.load())
+        self.stages.iter().map(|stage| stage.share() * self.epochs * stage.images_per_compute())
+    }
+
+    /// Passes over the data set that are decoded in the whole run: [`Schedule::image_epochs`] less what is replayed
+    /// (`efficienttrain.md` §5, last column of the table of loads).
+    pub fn decoded_epochs(&self) -> f64 {
+        self.stages.iter().map(|stage| stage.share() * self.epochs * stage.load()).sum()
     }
 
     /// Passes over the data set in the whole run: the nominal length T of EfficientTrain, 454 for EfficientTrain++
@@ -332,7 +471,8 @@ impl Schedule {
             used += row.compute;
             let end = if index + 1 == rows.len() { 1.0 } else { short(used / total) };
             let accumulate = if row.band == options.base { options.base_parts } else { 1 };
-            stages.push(Stage {
+            let times = options.early_batch.times(row.band, options.base);
+            let stage = Stage {
                 index,
                 start,
                 end,
@@ -340,9 +480,13 @@ impl Schedule {
                 base: options.base,
                 crop: options.crop.unwrap_or(own_crop),
                 magnitude: row.magnitude,
-                batch_size: options.batch_size / accumulate,
+                batch_size: options.batch_size * times / accumulate,
                 accumulate,
-            });
+                replay: row.replay,
+                rate_scale: options.early_batch.rate_scale(times),
+            };
+            check_replay(&stage).map_err(|reason| Error::config(format!("schedule.stage[{index}].replay"), reason))?;
+            stages.push(stage);
             start = end;
         }
         Ok(Self { name: name.into(), patch: options.patch, epochs: options.epochs, stages })
@@ -357,4 +501,21 @@ struct Row {
     band: u32,
     /// RandAugment's magnitude.
     magnitude: f64,
+    /// Uses of its images.
+    replay: Replay,
+}
+
+/// Whether a stage's batches can be made of new and replayed images; why not.
+fn check_replay(stage: &Stage) -> std::result::Result<(), String> {
+    let Stage { batch_size, accumulate, replay: Replay { times, capacity }, .. } = *stage;
+    if times == 0 || capacity == 0 {
+        return Err(format!("{times} times from a buffer of {capacity} batches: expected at least 1 of each"));
+    }
+    if times > 1 && !batch_size.is_multiple_of(times as usize) {
+        return Err(format!("{times} times: expected a divisor of the batch size, {batch_size}"));
+    }
+    if times > 1 && accumulate > 1 {
+        return Err(format!("{times} times with batches accumulated {accumulate} times: expected no accumulation"));
+    }
+    Ok(())
 }

@@ -13,8 +13,6 @@ use crate::error::{Error, Result};
 use crate::shape::BandCrop;
 
 /// How often a decoded image is used in training, by the scripts' replay buffer (`efficienttrain.md` §5 \[code\]).
-///
-/// This is only the arithmetic of epochs: schedules made here decode every image anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Replay {
     /// Once: no replay.
@@ -34,6 +32,17 @@ impl Replay {
             Self::Twofold => [2, 2, 1, 1, 1, 1, 1, 1, 1, 1],
             Self::Fourfold => [4, 4, 2, 2, 2, 2, 1, 1, 1, 1],
         }
+    }
+
+    /// The buffer of each of the ten stages, with the scripts' capacities: 1920 batches' worth of new images where each is
+    /// used four times, 256 after that, and 1024 where each is used twice from the start.
+    pub fn stages(self) -> [super::Replay; 10] {
+        self.times().map(|times| match (self, times) {
+            (_, 1) => super::Replay::OFF,
+            (Self::Twofold, _) => super::Replay { times, capacity: 1024 },
+            (_, 4) => super::Replay { times, capacity: 1920 },
+            (_, _) => super::Replay { times, capacity: 256 },
+        })
     }
 }
 
@@ -103,9 +112,22 @@ fn stages(bands: [u32; 10], base: u32, row: ModelRow, epochs: u32, replay: Repla
     rows
 }
 
+impl std::str::FromStr for Replay {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self> {
+        match s {
+            "off" => Ok(Self::Off),
+            "twofold" => Ok(Self::Twofold),
+            "fourfold" => Ok(Self::Fourfold),
+            _ => Err(Error::config("replay", format!("`{s}` is not known; use off, twofold or fourfold"))),
+        }
+    }
+}
+
 impl Schedule {
-    /// EfficientTrain++ as the released scripts run it without replay: stage i lasts exactly `epochs_run` passes over
-    /// the data set ([`table`]).
+    /// EfficientTrain++ as the released scripts run it, with the replay of [`Options::replay`]: stage i lasts exactly
+    /// `epochs_run` of its epochs, in each of which `1 / ρ` of the data set is decoded and all of it trained on ([`table`]).
     ///
     /// [`Schedule::epochs`] is the compute that this adds up to, which misses [`Options::epochs`] by up to 0.5 %
     /// (199.96, 200.63 and 199.90 for E = 200). At another base or patch the same arithmetic is done with the scaled
@@ -122,7 +144,7 @@ impl Schedule {
             return Err(Error::config("schedule.epochs", reason));
         }
         let bands = row.bands().map(|published| scaled_band(published, options));
-        let released = stages(bands, options.base, row, whole, Replay::Off);
+        let released = stages(bands, options.base, row, whole, options.replay);
         if let Some(empty) = released.iter().find(|stage| stage.epochs_run == 0) {
             let reason = format!(
                 "{whole}: the released arithmetic leaves stage {} without an epoch; use more epochs, or `{}` without it",
@@ -134,10 +156,13 @@ impl Schedule {
         let cost = |band: u32| (f64::from(band) / f64::from(options.base)).powi(2);
         let rows: Vec<Row> = released
             .iter()
-            .map(|stage| Row {
-                compute: f64::from(stage.epochs_run) * cost(stage.band),
+            .zip(options.replay.stages())
+            .map(|(stage, replay)| Row {
+                // An epoch is `1281167 / ρ` new images, so ρ of them are what a data set's worth of training is.
+                compute: f64::from(stage.epochs_run * stage.replay_times) * cost(stage.band),
                 band: stage.band,
                 magnitude: f64::from(stage.magnitude),
+                replay,
             })
             .collect();
         let epochs = short(rows.iter().map(|row| row.compute).sum());

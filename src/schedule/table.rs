@@ -1,6 +1,6 @@
 //! A schedule as a TOML table: reading with checks of every row, and writing.
 
-use super::{Options, SAME_MOMENT, Schedule, Stage, check_epochs, check_sizes, nearest};
+use super::{Options, Replay, SAME_MOMENT, Schedule, Stage, check_epochs, check_replay, check_sizes, nearest};
 use crate::error::{Error, Result};
 use crate::shape::BandCrop;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,8 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 const KEYS: [&str; 7] = ["name", "base", "patch", "epochs", "batch_size", "crop", "stage"];
-const STAGE_KEYS: [&str; 6] = ["until", "band", "magnitude", "crop", "batch_size", "accumulate"];
+const STAGE_KEYS: [&str; 9] =
+    ["until", "band", "magnitude", "crop", "batch_size", "accumulate", "replay", "replay_capacity", "rate_scale"];
 
 /// The document; see [`Schedule::from_toml`] for the keys.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,6 +43,12 @@ struct StageRow {
     batch_size: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     accumulate: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay_capacity: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_scale: Option<f64>,
 }
 
 impl Schedule {
@@ -64,9 +71,12 @@ impl Schedule {
     /// until = 1
     /// band = 224
     /// magnitude = 9
-    /// batch_size = 128        # optional in a stage: batch_size, accumulate (1), crop
-    /// accumulate = 2
+    /// batch_size = 128        # optional in a stage: batch_size, accumulate (1), crop, and
+    /// accumulate = 2          # rate_scale (1): the learning rate is multiplied by it
     /// ```
+    ///
+    /// A stage whose images are used several times has `replay = 4` (the mean uses; it divides `batch_size`) and
+    /// `replay_capacity = 1920` (batches' worth of new images in the buffer).
     ///
     /// Without a `crop` anywhere it is `options.crop`, else Lanczos. `options.base_parts` does not apply: a table says
     /// `batch_size` and `accumulate` itself.
@@ -172,7 +182,18 @@ fn schedule(table: Table, options: &Options, default_name: &str) -> Result<Sched
             Some(word) => parse_crop(word, format!("schedule.stage[{index}].crop"))?,
             None => crop,
         };
-        stages.push(Stage {
+        let times = row.replay.unwrap_or(1);
+        if row.replay_capacity.is_none() && times > 1 {
+            return refuse(
+                "replay_capacity",
+                "not given: expected the batches' worth of new images in the buffer".into(),
+            );
+        }
+        let rate_scale = row.rate_scale.unwrap_or(1.0);
+        if !(rate_scale.is_finite() && rate_scale > 0.0) {
+            return refuse("rate_scale", format!("{rate_scale}: expected a number above 0"));
+        }
+        let stage = Stage {
             index,
             start,
             end,
@@ -182,7 +203,13 @@ fn schedule(table: Table, options: &Options, default_name: &str) -> Result<Sched
             magnitude: row.magnitude,
             batch_size,
             accumulate,
-        });
+            replay: Replay { times, capacity: row.replay_capacity.unwrap_or(Replay::OFF.capacity) },
+            rate_scale,
+        };
+        if let Err(reason) = check_replay(&stage) {
+            return refuse("replay", reason);
+        }
+        stages.push(stage);
         start = end;
     }
     let name = table.name.unwrap_or_else(|| default_name.to_owned());
@@ -214,6 +241,9 @@ impl From<Schedule> for Table {
             crop: (!shared_crop).then(|| stage.crop.to_string()),
             batch_size: Some(stage.batch_size),
             accumulate: (stage.accumulate != 1).then_some(stage.accumulate),
+            replay: stage.replay.is_on().then_some(stage.replay.times),
+            replay_capacity: stage.replay.is_on().then_some(stage.replay.capacity),
+            rate_scale: (stage.rate_scale != 1.0).then_some(stage.rate_scale),
         };
         Self {
             base: Some(schedule.base()),
