@@ -22,6 +22,8 @@ pub struct Batch {
     pub progress: f64,
     /// Index of each image in the source, `N` values.
     pub indices: Vec<u32>,
+    /// How many of the images, the first ones, were made for this batch; the others come from the replay buffer.
+    pub fresh: usize,
 }
 
 impl Batch {
@@ -36,7 +38,7 @@ impl Batch {
             return Err(Error::config("labels", format!("{} labels for {n} images", labels.len())));
         }
         let indices = (0..n as u32).collect();
-        Ok(Self { images, labels, stage, epoch: 0, step: 0, progress: 0.0, indices })
+        Ok(Self { images, labels, stage, epoch: 0, step: 0, progress: 0.0, indices, fresh: n })
     }
 
     /// Number of images: N.

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::recipe::Recipe;
-use crate::rng::{Draw, Purpose};
+use crate::rng::{Draw, Purpose, mix};
 use crate::schedule::Stage;
 use crate::shape::{BandCrop, Filter, Rect, Size};
 
@@ -63,25 +63,33 @@ pub struct SampleKey {
     pub epoch: u64,
     /// Place in the epoch's order, from 0.
     pub position: u64,
+    /// 0 for the sample as it comes first; other numbers make the plans of its later uses, each its own.
+    pub replay: u64,
+}
+
+impl SampleKey {
+    fn draw(&self, purpose: Purpose) -> Draw {
+        let seed = if self.replay == 0 { self.seed } else { mix(self.seed ^ mix(self.replay)) };
+        Draw::at(seed, self.epoch, self.position, purpose)
+    }
 }
 
 /// Plan of a training sample: random resized crop and flip (`randaugment.md` §3 steps 1 and 2), then the stage's band.
 ///
-/// `size` is the image's after orientation.
+/// `progress` is the share of the run's compute consumed before the batch; `size` is the image's after orientation.
 ///
 /// # Errors
 /// [`Error::Config`] if the image has no pixels.
-pub fn train(key: SampleKey, stage: &Stage, recipe: &Recipe, size: Size) -> Result<SamplePlan> {
-    let draw = |purpose| Draw::at(key.seed, key.epoch, key.position, purpose);
+pub fn train(key: SampleKey, stage: &Stage, progress: f64, recipe: &Recipe, size: Size) -> Result<SamplePlan> {
     not_empty(size)?;
     Ok(SamplePlan {
         crop: ResizedCrop {
-            region: random_crop(&mut draw(Purpose::Crop), size, recipe.scale, recipe.ratio),
+            region: random_crop(&mut key.draw(Purpose::Crop), size, recipe.scale, recipe.ratio),
             grid: Size::square(stage.base),
             window: Rect::whole(Size::square(stage.base)),
             filter: recipe.filter,
         },
-        flip: draw(Purpose::Flip).chance(recipe.flip),
+        flip: key.draw(Purpose::Flip).chance(recipe.flip),
         band: band(stage),
         fuse: recipe.fuse,
         mean: recipe.mean,
@@ -111,6 +119,15 @@ pub fn eval(stage: &Stage, recipe: &Recipe, size: Size) -> Result<SamplePlan> {
         mean: recipe.mean,
         std: recipe.std,
     })
+}
+
+/// The shorter side that evaluation resizes an image to before it takes the centre: `int(base / eval_crop_ratio)`, 256 for 224.
+pub(crate) fn evaluation_side(stage: &Stage, recipe: &Recipe) -> u32 {
+    shorter_side(stage.base, recipe.eval_crop_ratio)
+}
+
+fn shorter_side(side: u32, ratio: f64) -> u32 {
+    ((f64::from(side) / ratio) as u32).max(side)
 }
 
 fn not_empty(size: Size) -> Result<()> {
@@ -156,7 +173,7 @@ fn random_crop(draw: &mut Draw, size: Size, scale: [f64; 2], ratio: [f64; 2]) ->
 /// Of an image more than [`LONGEST`] times as long as wide only the middle is looked at, which holds the crop: so no size
 /// overflows.
 fn center_crop(size: Size, side: u32, ratio: f64, filter: Filter) -> ResizedCrop {
-    let shorter = ((f64::from(side) / ratio) as u32).max(side);
+    let shorter = shorter_side(side, ratio);
     let middle = |long: u32, short: u32| long.min(short.saturating_mul(LONGEST));
     let (width, height) = (middle(size.width, size.height), middle(size.height, size.width));
     let scaled = |long: u32, short: u32| (u64::from(shorter) * u64::from(long) / u64::from(short)) as u32;
@@ -186,7 +203,7 @@ mod tests {
     }
 
     fn key(position: u64) -> SampleKey {
-        SampleKey { seed: 3, epoch: 1, position }
+        SampleKey { seed: 3, epoch: 1, position, replay: 0 }
     }
 
     #[test]
@@ -194,7 +211,7 @@ mod tests {
         // A square image large enough that hardly a try is refused for its aspect and rounding does not matter.
         let (size, recipe) = (Size::square(4000), Recipe::default());
         let crops: Vec<Rect> = (0..20_000)
-            .map(|p| train(key(p), &stage(224, BandCrop::Lanczos), &recipe, size).unwrap().crop.region)
+            .map(|p| train(key(p), &stage(224, BandCrop::Lanczos), 0.0, &recipe, size).unwrap().crop.region)
             .collect();
         assert!(crops.iter().all(|c| c.is_inside(size)));
         let area = |c: &Rect| c.size().pixels() as f64 / size.pixels() as f64;
@@ -217,15 +234,16 @@ mod tests {
     #[test]
     fn an_image_too_long_for_any_try_gets_the_central_crop_of_the_nearest_aspect() {
         let recipe = Recipe { scale: [1.0, 1.0], ..Recipe::default() };
-        let wide = train(key(0), &stage(224, BandCrop::Lanczos), &recipe, Size::new(1000, 90)).unwrap();
+        let wide = train(key(0), &stage(224, BandCrop::Lanczos), 0.0, &recipe, Size::new(1000, 90)).unwrap();
         assert_eq!(wide.crop.region, Rect { x: 440, y: 0, width: 120, height: 90 });
-        let high = train(key(0), &stage(224, BandCrop::Lanczos), &recipe, Size::new(90, 1000)).unwrap();
+        let high = train(key(0), &stage(224, BandCrop::Lanczos), 0.0, &recipe, Size::new(90, 1000)).unwrap();
         assert_eq!(high.crop.region, Rect { x: 0, y: 440, width: 90, height: 120 });
     }
 
     #[test]
     fn half_of_the_samples_are_mirrored_and_a_plan_comes_again_for_its_key() {
-        let plan = |p| train(key(p), &stage(96, BandCrop::Lanczos), &Recipe::default(), Size::new(500, 375)).unwrap();
+        let plan =
+            |p| train(key(p), &stage(96, BandCrop::Lanczos), 0.0, &Recipe::default(), Size::new(500, 375)).unwrap();
         let mirrored = (0..10_000).filter(|&p| plan(p).flip).count();
         assert!((4800..5200).contains(&mirrored), "{mirrored} of 10000");
         assert_eq!(plan(7), plan(7));
@@ -235,7 +253,7 @@ mod tests {
 
     #[test]
     fn the_crop_of_a_sample_does_not_depend_on_the_stage() {
-        let at = |band, crop| train(key(5), &stage(band, crop), &Recipe::default(), Size::new(500, 375)).unwrap();
+        let at = |band, crop| train(key(5), &stage(band, crop), 0.0, &Recipe::default(), Size::new(500, 375)).unwrap();
         let (small, large) = (at(96, BandCrop::Lanczos), at(224, BandCrop::FOURIER));
         assert_eq!((small.crop, small.flip), (large.crop, large.flip));
         assert_eq!((small.band.map(|b| b.band), large.band), (Some(96), None));
@@ -264,11 +282,11 @@ mod tests {
         for size in
             [Size::new(1, 1), Size::new(1, 500), Size::new(500, 1), Size::new(1 << 24, 1), Size::new(1, u32::MAX)]
         {
-            let plan = train(key(0), &stage(96, BandCrop::FOURIER), &Recipe::default(), size).unwrap();
+            let plan = train(key(0), &stage(96, BandCrop::FOURIER), 0.0, &Recipe::default(), size).unwrap();
             assert!(plan.crop.region.is_inside(size));
             let plan = eval(&stage(96, BandCrop::Lanczos), &Recipe::default(), size).unwrap();
             assert!(plan.crop.window.is_inside(plan.crop.grid) && plan.crop.region.is_inside(size), "{plan:?}");
         }
-        assert!(train(key(0), &stage(96, BandCrop::Lanczos), &Recipe::default(), Size::new(0, 5)).is_err());
+        assert!(train(key(0), &stage(96, BandCrop::Lanczos), 0.0, &Recipe::default(), Size::new(0, 5)).is_err());
     }
 }

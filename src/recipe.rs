@@ -9,6 +9,18 @@ pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 /// Standard deviation of ImageNet's pixels by channel, in `0..=1`.
 pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
+/// What a replay buffer keeps of an image (`efficienttrain.md` §5; a schedule's stages say whether there is one).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplayMode {
+    /// The finished values as 16-bit floats, as released: crop and augmentation come again, mixing is new.
+    #[default]
+    Repeat,
+    /// Decoded pixels, reduced to the size that evaluation looks at: each use has a crop and an augmentation of its own.
+    /// Takes more memory and time than `Repeat`, and less time than decoding.
+    Reaugment,
+}
+
 /// The image transform of training and evaluation.
 ///
 /// Training is `randaugment.md` §3 steps 1, 2, 5 and 6: random resized crop to the base size, horizontal flip,
@@ -34,6 +46,12 @@ pub struct Recipe {
     /// enough. It leaves out the rounding to 8 bits, and the clamping of overshoot, between the steps; what that changes is
     /// told at [`crate::ops::Renderer`]. `false` gives the released code's pixels, and costs more.
     pub fuse: bool,
+    /// How often each image of an epoch comes, each time with augmentations of its own, side by side in the order (and so, with
+    /// several ranks, on different ranks): DeiT's repeated augmentation, which has 3. An epoch is as long as before and has as
+    /// many times fewer images. At least 1.
+    pub repeats: u32,
+    /// What comes again where a stage replays images.
+    pub replay: ReplayMode,
 }
 
 impl Default for Recipe {
@@ -47,6 +65,8 @@ impl Default for Recipe {
             mean: IMAGENET_MEAN,
             std: IMAGENET_STD,
             fuse: true,
+            repeats: 1,
+            replay: ReplayMode::Repeat,
         }
     }
 }
@@ -71,6 +91,9 @@ impl Recipe {
         }
         if !unit(self.eval_crop_ratio) {
             return Err(Error::config("recipe.eval_crop_ratio", format!("{}: expected (0, 1]", self.eval_crop_ratio)));
+        }
+        if self.repeats == 0 {
+            return Err(Error::config("recipe.repeats", "0: expected at least 1"));
         }
         if !self.mean.iter().all(|v| v.is_finite()) {
             return Err(Error::config("recipe.mean", format!("{:?}: expected finite numbers", self.mean)));

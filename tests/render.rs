@@ -244,9 +244,9 @@ fn on_photos_the_two_paths_differ_by_what_the_renderer_documents() {
         let picture = Picture { pixels: image.data, size: image.size };
         // The whole photo and two crops that training would make.
         let crop = |epoch| {
-            let key = SampleKey { seed: 0, epoch, position: index as u64 };
+            let key = SampleKey { seed: 0, epoch, position: index as u64, replay: 0 };
             let stage = Stage::fixed(224, 96, BandCrop::Lanczos, 1);
-            plan::train(key, &stage, &Recipe::default(), picture.size).unwrap().crop.region
+            plan::train(key, &stage, 0.0, &Recipe::default(), picture.size).unwrap().crop.region
         };
         for region in [Rect::whole(picture.size), crop(0), crop(1)] {
             let area = [region.x, region.y, region.width, region.height].map(f64::from);

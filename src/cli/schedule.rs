@@ -3,7 +3,7 @@
 use super::chart::{At, Chart, Note, Panel, Reference, Series, Style};
 use super::fit::Fit;
 use crate::schedule::learning_rate::ReleasedLearningRate;
-use crate::schedule::released::{self, Replay};
+use crate::schedule::released;
 use crate::schedule::{LearningRate, Options, Schedule, Stage};
 use crate::{Error, Result};
 use std::io::Write;

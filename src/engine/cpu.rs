@@ -4,13 +4,15 @@
 //! what follows is [`crate::ops::Renderer`].
 
 use super::host::HostCanvas;
-use super::{Canvas, Engine, Made, SampleError, Worker};
+use super::{Canvas, Engine, Kept, Made, SampleError, Worker};
 use crate::batch::Pool;
 use crate::decode::{Decoder, Limits, SCALE_MARGIN};
-use crate::error::Result;
-use crate::ops::{Renderer, View};
+use crate::error::{Error, Result};
+use crate::ops::{Renderer, Resizer, Rgb8, View};
 use crate::plan::SamplePlan;
-use crate::shape::Size;
+use crate::shape::{Filter, Rect, Size};
+use half::f16;
+use half::slice::HalfFloatSliceExt;
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Instant;
@@ -61,7 +63,7 @@ impl Engine for Cpu {
 
     fn worker(&self) -> Result<Box<dyn Worker>> {
         let decoder = Decoder::new(self.limits.clone())?.scale_margin(self.scale_margin)?.strict(self.strict);
-        Ok(Box::new(CpuWorker { decoder, renderer: Renderer::new() }))
+        Ok(Box::new(CpuWorker { decoder, renderer: Renderer::new(), resizer: Resizer::new() }))
     }
 
     fn begin(&self, samples: usize, side: u32) -> Result<Box<dyn Canvas>> {
@@ -72,6 +74,15 @@ impl Engine for Cpu {
 struct CpuWorker {
     decoder: Decoder,
     renderer: Renderer,
+    resizer: Resizer,
+}
+
+/// Finished values of a sample, for [`Worker::put`].
+struct KeptValues(Box<[f16]>);
+
+fn own(canvas: &dyn Canvas) -> &HostCanvas {
+    let canvas: &dyn Any = canvas;
+    canvas.downcast_ref().expect("the canvas is of the worker's own engine")
 }
 
 impl Worker for CpuWorker {
@@ -82,8 +93,6 @@ impl Worker for CpuWorker {
         canvas: &dyn Canvas,
         slot: usize,
     ) -> Result<Made, SampleError> {
-        let canvas: &dyn Any = canvas;
-        let canvas: &HostCanvas = canvas.downcast_ref().expect("the canvas is of the worker's own engine");
         let start = Instant::now();
         let header = self.decoder.header(bytes).map_err(SampleError::Image)?;
         let plan = plan(header.size).map_err(SampleError::Setup)?;
@@ -94,9 +103,76 @@ impl Worker for CpuWorker {
         let decoded = Instant::now();
         let warning = patch.warning.map(str::to_owned);
         let view = View { pixels: patch.pixels, stride: patch.stride, size: patch.size };
-        self.renderer.render(view, patch.area, &plan, &mut canvas.slot(slot)).map_err(SampleError::Setup)?;
+        self.renderer.render(view, patch.area, &plan, &mut own(canvas).slot(slot)).map_err(SampleError::Setup)?;
         Ok(Made { decode: decoded - start, render: decoded.elapsed(), warning })
     }
+
+    fn keep(&mut self, canvas: &dyn Canvas, slot: usize) -> Result<Kept> {
+        let mut slot = own(canvas).slot(slot);
+        let mut values = vec![f16::ZERO; slot.len()].into_boxed_slice();
+        values.convert_from_f32_slice(&slot);
+        values.convert_to_f32_slice(&mut slot);
+        Ok(Kept::new(KeptValues(values)))
+    }
+
+    fn put(&mut self, kept: &Kept, canvas: &dyn Canvas, slot: usize) -> Result<()> {
+        let mut slot = own(canvas).slot(slot);
+        match kept.get::<KeptValues>() {
+            Some(KeptValues(values)) if values.len() == slot.len() => values.convert_to_f32_slice(&mut slot),
+            _ => return Err(Error::config("replay", "what was kept is not of this engine and stage")),
+        }
+        Ok(())
+    }
+
+    fn run_keeping(
+        &mut self,
+        bytes: &[u8],
+        plan: &mut dyn FnMut(Size) -> Result<SamplePlan>,
+        canvas: &dyn Canvas,
+        slot: usize,
+        side: u32,
+    ) -> Result<(Made, Kept), SampleError> {
+        let start = Instant::now();
+        let header = self.decoder.header(bytes).map_err(SampleError::Image)?;
+        let size = reduced(header.size, side);
+        let plan = plan(size).map_err(SampleError::Setup)?;
+        let (whole, needed) = (Rect::whole(header.size), if plan.fuse { size } else { header.size });
+        let patch = self.decoder.decode_region(bytes, &header, whole, needed).map_err(SampleError::Image)?;
+        let decoded = Instant::now();
+        let warning = patch.warning.map(str::to_owned);
+        let view = View { pixels: patch.pixels, stride: patch.stride, size: patch.size };
+        let mut image = Rgb8 { pixels: Vec::new(), size };
+        self.resizer.resize(view, patch.area, size, Filter::Bicubic, &mut image.pixels).map_err(SampleError::Setup)?;
+        // Not from the decoder's pixels: a use must not depend on being the first one.
+        self.renderer.render_region(image.view(), &plan, &mut own(canvas).slot(slot)).map_err(SampleError::Setup)?;
+        Ok((Made { decode: decoded - start, render: decoded.elapsed(), warning }, Kept::new(image)))
+    }
+
+    fn rerun(
+        &mut self,
+        kept: &Kept,
+        plan: &mut dyn FnMut(Size) -> Result<SamplePlan>,
+        canvas: &dyn Canvas,
+        slot: usize,
+    ) -> Result<Made, SampleError> {
+        let start = Instant::now();
+        let Some(image) = kept.get::<Rgb8>() else {
+            return Err(SampleError::Setup(Error::config("replay", "what was kept is not of this engine")));
+        };
+        let plan = plan(image.size).map_err(SampleError::Setup)?;
+        self.renderer.render_region(image.view(), &plan, &mut own(canvas).slot(slot)).map_err(SampleError::Setup)?;
+        Ok(Made { render: start.elapsed(), ..Made::default() })
+    }
+}
+
+/// The size that an image is kept at: its own, or a shorter side of `side` and [`Kept::most_pixels`].
+fn reduced(size: Size, side: u32) -> Size {
+    let shorter = f64::from(side) / f64::from(size.width.min(size.height));
+    let area = (Kept::most_pixels(side) as f64 / size.pixels() as f64).sqrt();
+    let scale = shorter.min(area).min(1.0);
+    // Rounded down: the bound on memory is one.
+    let scaled = |length: u32| ((f64::from(length) * scale) as u32).max(1);
+    Size::new(scaled(size.width), scaled(size.height))
 }
 
 /// The size that the plan's region has on the output's grid of pixels: the window of the crop's grid becomes the output. The

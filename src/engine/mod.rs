@@ -59,6 +59,82 @@ pub trait Worker: Send {
         canvas: &dyn Canvas,
         slot: usize,
     ) -> Result<Made, SampleError>;
+
+    /// A copy of a slot that was made, in 16-bit floats, for [`Worker::put`]. The slot's own values become the rounded ones, so
+    /// that its first use and later ones are equal.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the engine has no replay.
+    fn keep(&mut self, canvas: &dyn Canvas, slot: usize) -> Result<Kept> {
+        let _ = (canvas, slot);
+        Err(no_replay())
+    }
+
+    /// Puts a kept copy into a slot of a canvas of the same side.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the engine has no replay.
+    fn put(&mut self, kept: &Kept, canvas: &dyn Canvas, slot: usize) -> Result<()> {
+        let _ = (kept, canvas, slot);
+        Err(no_replay())
+    }
+
+    /// Decodes the whole image, reduces it, if it is larger, to a shorter side of `side` and to at most [`Kept::most_pixels`],
+    /// and makes the sample from that as [`Worker::rerun`] does for later uses. `plan` is asked for the reduced size.
+    ///
+    /// # Errors
+    /// As [`Worker::run`].
+    fn run_keeping(
+        &mut self,
+        bytes: &[u8],
+        plan: &mut dyn FnMut(Size) -> Result<SamplePlan>,
+        canvas: &dyn Canvas,
+        slot: usize,
+        side: u32,
+    ) -> Result<(Made, Kept), SampleError> {
+        let _ = (bytes, plan, canvas, slot, side);
+        Err(SampleError::Setup(no_replay()))
+    }
+
+    /// Makes a sample from kept pixels.
+    ///
+    /// # Errors
+    /// [`SampleError::Setup`] if plan, canvas or engine is at fault.
+    fn rerun(
+        &mut self,
+        kept: &Kept,
+        plan: &mut dyn FnMut(Size) -> Result<SamplePlan>,
+        canvas: &dyn Canvas,
+        slot: usize,
+    ) -> Result<Made, SampleError> {
+        let _ = (kept, plan, canvas, slot);
+        Err(SampleError::Setup(no_replay()))
+    }
+}
+
+fn no_replay() -> Error {
+    Error::config("replay", "this engine keeps no images; use the CPU engine, or a schedule without replay")
+}
+
+/// What an engine keeps of a sample for later batches. Only the engine that made it can read it.
+pub struct Kept(Box<dyn Any + Send + Sync>);
+
+impl Kept {
+    /// Wraps an engine's own form.
+    pub fn new(form: impl Any + Send + Sync) -> Self {
+        Self(Box::new(form))
+    }
+
+    /// The engine's own form, if it is this one.
+    pub fn get<T: Any>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
+
+    /// Most pixels of an image that is kept to be augmented anew: three squares of `side`. Photos of 4:3 have 1.33 of them;
+    /// longer ones than 3:1 are reduced to a shorter side below `side`.
+    pub const fn most_pixels(side: u32) -> u64 {
+        3 * side as u64 * side as u64
+    }
 }
 
 /// A sample that was made: the time it took, by part, and what the decoder remarked.

@@ -22,6 +22,7 @@ pub struct LoaderBuilder {
     pub(super) epoch_end: EpochEnd,
     pub(super) on_bad_file: OnBadFile,
     pub(super) engine: Arc<dyn Engine>,
+    pub(super) memory_limit: Option<u64>,
     pub(super) resume: Option<State>,
 }
 
@@ -42,6 +43,7 @@ impl LoaderBuilder {
             epoch_end: if evaluate { EpochEnd::Pad } else { EpochEnd::Drop },
             on_bad_file: OnBadFile::default(),
             engine: Arc::new(Cpu::default()),
+            memory_limit: None,
             resume: None,
         }
     }
@@ -91,6 +93,12 @@ impl LoaderBuilder {
     /// The engine. Default: [`Cpu`] with the decoder's default limits.
     pub fn engine(mut self, engine: Arc<dyn Engine>) -> Self {
         self.engine = engine;
+        self
+    }
+
+    /// Refuses to start if batches and replay buffer may need more than this many bytes ([`Loader::memory`]). Default: no limit.
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = Some(bytes);
         self
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub(super) struct Sums {
     images: AtomicU64,
+    replayed: AtomicU64,
     bytes: AtomicU64,
     read: AtomicU64,
     decode: AtomicU64,
@@ -34,6 +35,11 @@ impl Sums {
         add(&self.render, made.render);
     }
 
+    pub(super) fn replayed(&self, made: &Made) {
+        self.replayed.fetch_add(1, Relaxed);
+        add(&self.render, made.render);
+    }
+
     pub(super) fn idle(&self, time: Duration) {
         add(&self.wait_for_consumer, time);
     }
@@ -45,6 +51,7 @@ impl Sums {
     pub(super) fn read(&self) -> Counters {
         Counters {
             images: self.images.load(Relaxed),
+            replayed: self.replayed.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
             read: seconds(&self.read),
             decode: seconds(&self.decode),
@@ -59,8 +66,10 @@ impl Sums {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Images made.
+    /// Images made from their files.
     pub images: u64,
+    /// Images that came from the replay buffer.
+    pub replayed: u64,
     /// Encoded bytes of those images.
     pub bytes: u64,
     /// Reading encoded bytes. A memory-mapped source reads while it decodes, so this is near 0 for it.
@@ -90,6 +99,7 @@ impl Counters {
     fn with(&self, other: &Self, count: fn(u64, u64) -> u64, time: fn(f64, f64) -> f64) -> Self {
         Self {
             images: count(self.images, other.images),
+            replayed: count(self.replayed, other.replayed),
             bytes: count(self.bytes, other.bytes),
             read: time(self.read, other.read),
             decode: time(self.decode, other.decode),

@@ -1,5 +1,6 @@
 //! Which samples make the next batch, under which stage: pure arithmetic over the schedule, the data set's length and the ranks.
 
+use super::replay::ReplayStart;
 use super::state::{Override, State};
 use super::{EpochEnd, Shard};
 use crate::error::{Error, Result};
@@ -23,7 +24,7 @@ pub(super) struct Step {
     pub(super) epoch: u64,
     pub(super) progress: f64,
     pub(super) stage: Stage,
-    /// Places in the epoch's order. From [`Course::len`] on they stand for the epoch's first samples again (padding).
+    /// Places of the new images in the epoch's order. From [`Course::len`] on they stand for the epoch's first samples again (padding).
     pub(super) positions: Vec<u64>,
 }
 
@@ -52,13 +53,16 @@ impl Course {
                 format!("{batch_size}, accumulated {accumulate} times: expected at least 1 of each"),
             );
         }
+        if let Err(reason) = stage.check_replay() {
+            return refuse("stage.replay", reason);
+        }
         if band == 0 || band > base {
             return refuse("stage.band", format!("{band}: expected 1 to the base size, {base}"));
         }
-        let (global, world, len) = (self.global_batch(stage), self.shard.world, self.len);
+        let (global, world, len, fresh) = (self.global_batch(stage), self.shard.world, self.len, stage.fresh());
         if self.epoch_end == EpochEnd::Drop && global > len {
             let reason = format!(
-                "{batch_size} images on each of {world} ranks, but the data set has {len}: no batch would be full; use a \
+                "{fresh} images on each of {world} ranks, but the data set has {len}: no batch would be full; use a \
                  smaller batch (or, from Rust, EpochEnd::Pad)"
             );
             return refuse("batch_size", reason);
@@ -76,8 +80,9 @@ impl Course {
         state.overrides.iter().filter_map(|o| o.stage.as_ref()).try_for_each(|stage| self.check_stage(stage))
     }
 
+    /// New images of a batch over all ranks.
     fn global_batch(&self, stage: &Stage) -> u64 {
-        stage.batch_size as u64 * u64::from(self.shard.world)
+        stage.fresh() as u64 * u64::from(self.shard.world)
     }
 
     /// Images of an epoch that are handed out at the base size's batch; with [`EpochEnd::Drop`] the rest of each epoch is left.
@@ -148,14 +153,21 @@ impl Course {
         let mut to = from.clone();
         to.step += 1;
         to.position = (from.position + samples).min(self.len);
-        to.consumed += samples * u64::from(stage.band).pow(2);
+        to.consumed += samples * u64::from(stage.replay.times) * u64::from(stage.band).pow(2);
+        to.replay = stage.replay.is_on().then(|| match from.replay.take() {
+            Some(start) if start.stage == *stage => start,
+            _ => {
+                let State { epoch, position, step, consumed, .. } = from;
+                ReplayStart { stage: stage.clone(), epoch, position, step, consumed }
+            }
+        });
         Some(Turn { stage, progress, from, to })
     }
 
-    /// Images of the batch at `from` on each rank.
+    /// New images of the batch at `from` on each rank.
     fn samples(&self, from: &State, stage: &Stage) -> usize {
         let left = (self.len - from.position).div_ceil(u64::from(self.shard.world));
-        left.min(stage.batch_size as u64) as usize
+        left.min(stage.fresh() as u64) as usize
     }
 }
 

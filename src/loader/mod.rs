@@ -12,6 +12,7 @@ mod builder;
 mod counters;
 mod cursor;
 mod order;
+pub mod replay;
 mod state;
 mod worker;
 
@@ -21,8 +22,10 @@ pub use counters::Counters;
 pub use state::{Override, State};
 
 use crate::batch::Batch;
-use crate::engine::{Cpu, Engine};
+use crate::engine::{Cpu, Engine, Kept};
 use crate::error::{Error, Result};
+use crate::plan::{self, SampleKey};
+use crate::recipe::ReplayMode;
 use crate::schedule::{Schedule, Stage};
 use crate::source::Source;
 use crossbeam::channel::{Receiver, Sender};
@@ -33,7 +36,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
-use worker::{Job, Outcome, Shop, Task};
+use worker::{Job, Outcome, Shop, Slot, Task};
 
 /// Which part of every global batch is this process's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,7 +74,7 @@ pub enum Pending {
     Drop,
 }
 
-/// Memory that a loader takes for batches, in bytes. Not counted: each worker's decoder (at most twice its largest image, for
+/// Memory that a loader takes for batches and replay, in bytes. Not counted: each worker's decoder (at most twice its largest image, for
 /// photos of 500 x 375 about a megabyte) and what the source holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -80,7 +83,10 @@ pub struct BatchMemory {
     pub batch: u64,
     /// Batches that exist at the same time: those made ahead, one with the consumer, one on its way back.
     pub batches: u64,
-    /// The bound: `batch * batches`.
+    /// What the replay buffer holds at most, over all stages: for each image its values in 16-bit floats
+    /// ([`ReplayMode::Repeat`]) or its pixels ([`Kept::most_pixels`], [`ReplayMode::Reaugment`]). 0 without replay.
+    pub replay: u64,
+    /// The bound: `batch * batches + replay`.
     pub total: u64,
 }
 
@@ -91,7 +97,9 @@ pub struct Loader {
     course: Course,
     shop: Arc<Shop>,
     engine: Arc<dyn Engine>,
-    shuffle: Option<(u64, Arc<Shuffle>)>,
+    order: Order,
+    /// The replay buffer, as of `planned`.
+    replay: replay::Buffer,
     prefetch: usize,
     jobs: VecDeque<Arc<Job>>,
     /// After the last batch handed out.
@@ -104,6 +112,29 @@ pub struct Loader {
     /// Batches of nothing but skipped samples, up to now without another between.
     empty: usize,
     broken: bool,
+}
+
+/// Which image is where in an epoch.
+struct Order {
+    /// `None` in evaluation: samples in the source's order.
+    seed: Option<u64>,
+    len: u64,
+    repeats: u64,
+    /// The shuffle of the epoch asked for last.
+    shuffle: Option<(u64, Shuffle)>,
+}
+
+impl Order {
+    /// The index in the source of a place in an epoch; places from the source's length on are the epoch's first again.
+    fn index(&mut self, epoch: u64, position: u64) -> u32 {
+        let place = position % self.len / self.repeats;
+        let Some(seed) = self.seed else { return place as u32 };
+        if self.shuffle.as_ref().is_none_or(|(of, _)| *of != epoch) {
+            self.shuffle = Some((epoch, Shuffle::new(seed, epoch, self.len)));
+        }
+        let (_, shuffle) = self.shuffle.as_ref().expect("it was just made");
+        shuffle.sample(place) as u32
+    }
 }
 
 /// Empty batches in a row that are an error in spite of [`OnBadFile::Skip`]: a disk that is gone, say.
@@ -137,12 +168,15 @@ impl Loader {
         let course =
             Course { schedule, len, shard: builder.shard, epoch_end: builder.epoch_end, single_pass: evaluate };
         course.check()?;
+        let repeats = if evaluate { 1 } else { u64::from(recipe.repeats) };
+        let mut order = Order { seed: (!evaluate).then_some(seed), len, repeats, shuffle: None };
         let state = builder.resume.unwrap_or_else(|| State::start(seed, len));
         course.check_state(&state)?;
         if state.seed != seed {
             let reason = format!("the state is of seed {}, this run has seed {seed}", state.seed);
             return Err(Error::config("resume", reason));
         }
+        let replay = replay::Buffer::default().rebuilt(&course, &state, &mut |epoch, p| order.index(epoch, p));
         let shop = Arc::new(Shop {
             source,
             recipe,
@@ -165,11 +199,12 @@ impl Loader {
                 })?;
             threads.push(thread);
         }
-        Ok(Self {
+        let loader = Self {
             course,
             shop,
             engine: builder.engine,
-            shuffle: None,
+            order,
+            replay,
             prefetch,
             jobs: VecDeque::with_capacity(prefetch),
             delivered: state.clone(),
@@ -178,7 +213,22 @@ impl Loader {
             threads,
             empty: 0,
             broken: false,
-        })
+        };
+        loader.check_memory(builder.memory_limit)?;
+        Ok(loader)
+    }
+
+    fn check_memory(&self, limit: Option<u64>) -> Result<()> {
+        let memory = self.memory();
+        let Some(limit) = limit.filter(|&limit| memory.total > limit) else { return Ok(()) };
+        let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 * 1e-6);
+        let (batches, replay) = (mb(memory.total - memory.replay), mb(memory.replay));
+        let reason = format!(
+            "batches need up to {batches} and the replay buffer {replay}, the limit is {}; use a smaller replay_capacity, \
+             replay less often, or make fewer batches ahead",
+            mb(limit)
+        );
+        Err(Error::config("memory", reason))
     }
 
     /// Where the loader stands after the last batch handed out. Batches made ahead do not count.
@@ -213,6 +263,8 @@ impl Loader {
         if pending == Pending::Drop {
             self.cancel();
             self.planned = self.delivered.clone();
+            let Self { replay, course, planned, order, .. } = self;
+            *replay = replay.rebuilt(course, planned, &mut |epoch, position| order.index(epoch, position));
         }
         let from_step = self.planned.step;
         for state in [&mut self.planned, &mut self.delivered] {
@@ -248,24 +300,35 @@ impl Loader {
         let by_hand = self.planned.overrides.iter().filter_map(|o| o.stage.as_ref());
         let batch = self.course.schedule.stages().iter().chain(by_hand).map(bytes).max().unwrap_or(0);
         let batches = (self.prefetch + 1 + Cpu::RETURNED) as u64;
-        BatchMemory { batch, batches, total: batch * batches }
+        let by_hand = self.planned.overrides.iter().filter_map(|o| o.stage.as_ref());
+        let stages = self.course.schedule.stages().iter().chain(by_hand);
+        let replay = stages.map(|stage| self.replay_memory(stage)).max().unwrap_or(0);
+        BatchMemory { batch, batches, replay, total: batch * batches + replay }
+    }
+
+    fn replay_memory(&self, stage: &Stage) -> u64 {
+        let recipe = &self.shop.recipe;
+        let image = match recipe.replay {
+            ReplayMode::Repeat => 3 * u64::from(stage.band).pow(2) * size_of::<half::f16>() as u64,
+            ReplayMode::Reaugment => 3 * Kept::most_pixels(plan::evaluation_side(stage, recipe)),
+        };
+        // Besides those in the buffer there are those that batches under way were planned with; and of either no more than
+        // the stage has images.
+        let held = replay::most_images(stage) + (self.prefetch + 1) as u64 * stage.fresh() as u64;
+        let share = stage.share() * self.course.schedule.epochs() * stage.load();
+        let most = (share * self.course.len as f64 / f64::from(self.course.shard.world)).ceil() as u64;
+        if stage.replay.is_on() { image * held.min(most + stage.fresh() as u64) } else { 0 }
     }
 
     /// Queues batches until `prefetch` are under way.
     fn plan_ahead(&mut self) -> Result<()> {
         while self.jobs.len() < self.prefetch {
             let Some((step, after)) = self.course.next(&self.planned) else { break };
-            let shuffle = (!self.course.single_pass).then(|| {
-                let cached = self.shuffle.take().filter(|(epoch, _)| *epoch == step.epoch);
-                let (_, shuffle) = self.shuffle.insert(cached.unwrap_or_else(|| {
-                    (step.epoch, Arc::new(Shuffle::new(self.shop.seed, step.epoch, self.course.len)))
-                }));
-                shuffle.clone()
-            });
-            let samples = step.positions.len();
-            let canvas = self.engine.begin(samples, step.stage.band)?;
+            let slots = self.slots(&step);
+            let canvas = self.engine.begin(slots.len(), step.stage.band)?;
             self.planned = after;
-            let job = Arc::new(Job::new(step, shuffle, canvas));
+            let samples = slots.len();
+            let job = Arc::new(Job::new(step, slots, canvas));
             let (tasks, _) = self.queue.as_ref().expect("the queue is open until the loader is dropped");
             for slot in 0..samples {
                 tasks.send(Task { job: job.clone(), slot }).expect("the loader holds a receiver itself");
@@ -273,6 +336,31 @@ impl Loader {
             self.jobs.push_back(job);
         }
         Ok(())
+    }
+
+    /// What a batch consists of: its new images, and those that come again.
+    fn slots(&mut self, step: &Step) -> Vec<Slot> {
+        let (seed, order) = (self.shop.seed, &mut self.order);
+        let mut index = |epoch, position| order.index(epoch, position);
+        if !step.stage.replay.is_on() {
+            let slot = |&position: &u64| {
+                let key = SampleKey { seed, epoch: step.epoch, position, replay: 0 };
+                Slot { index: index(step.epoch, position), key, progress: step.progress, entry: None }
+            };
+            return step.positions.iter().map(slot).collect();
+        }
+        let fresh = step.positions.len();
+        let entries = self.replay.plan(step, seed, self.course.shard.rank, &mut index);
+        let slots = entries.into_iter().enumerate().map(|(slot, entry)| {
+            let (mut key, mut progress) = (entry.key, entry.progress);
+            if slot >= fresh && self.shop.recipe.replay == ReplayMode::Reaugment {
+                // A number that no other use of an image has: its step and slot.
+                key.replay = 1 + step.number * step.stage.batch_size as u64 + slot as u64;
+                progress = step.progress;
+            }
+            Slot { index: entry.index, key, progress, entry: Some(entry) }
+        });
+        slots.collect()
     }
 
     /// Gives up the batches made ahead, and their memory but for samples that are worked on at this moment.
@@ -314,9 +402,10 @@ impl Loader {
         if let Some(error) = failure {
             return Err(error);
         }
-        let Step { number, epoch, progress, ref stage, .. } = job.step;
+        let Step { number, epoch, progress, ref stage, ref positions } = job.step;
+        let fresh = made.partition_point(|&slot| slot < positions.len());
         let images = canvas.finish(&made)?;
-        Ok(Batch { images, labels, stage: stage.clone(), epoch, step: number, progress, indices })
+        Ok(Batch { images, labels, stage: stage.clone(), epoch, step: number, progress, indices, fresh })
     }
 }
 

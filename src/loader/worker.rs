@@ -3,11 +3,11 @@
 use super::bad_files::{OnBadFile, Report};
 use super::counters::Sums;
 use super::cursor::Step;
-use super::order::Shuffle;
-use crate::engine::{Canvas, SampleError, Worker};
+use super::replay::{Entry, KeptSample};
+use crate::engine::{Canvas, Kept, Made, SampleError, Worker};
 use crate::error::{Error, Result};
 use crate::plan::{self, SampleKey, SamplePlan};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, ReplayMode};
 use crate::rng::{Draw, Purpose};
 use crate::shape::Size;
 use crate::source::Source;
@@ -29,11 +29,21 @@ pub(super) struct Task {
     pub(super) slot: usize,
 }
 
+/// What is to be made in one slot.
+pub(super) struct Slot {
+    /// Index in the source.
+    pub(super) index: u32,
+    pub(super) key: SampleKey,
+    /// Share of the run's compute consumed before the batch that it was new in.
+    pub(super) progress: f64,
+    /// Its place in the replay buffer, in stages that have one.
+    pub(super) entry: Option<Arc<Entry>>,
+}
+
 /// A batch in the making. The last of its tasks to end sends `done`.
 pub(super) struct Job {
     pub(super) step: Step,
-    /// `None` in evaluation: samples in the source's order.
-    shuffle: Option<Arc<Shuffle>>,
+    slots: Vec<Slot>,
     /// Set when nobody wants the batch any more.
     cancelled: AtomicBool,
     /// Empty once the batch was taken.
@@ -60,13 +70,13 @@ pub(super) enum Outcome {
 }
 
 impl Job {
-    pub(super) fn new(step: Step, shuffle: Option<Arc<Shuffle>>, canvas: Box<dyn Canvas>) -> Self {
-        let samples = step.positions.len();
+    pub(super) fn new(step: Step, slots: Vec<Slot>, canvas: Box<dyn Canvas>) -> Self {
+        let samples = slots.len();
         assert!(samples > 0, "the cursor makes no empty batch");
         let (done, finished) = bounded(1);
         Self {
             step,
-            shuffle,
+            slots,
             cancelled: AtomicBool::new(false),
             canvas: RwLock::new(Some(canvas)),
             outcomes: Mutex::new((0..samples).map(|_| None).collect()),
@@ -118,6 +128,16 @@ pub(super) struct Shop {
     pub(super) sums: Sums,
 }
 
+/// What is kept of a sample for the replay buffer.
+#[derive(Clone, Copy)]
+enum Keep {
+    Nothing,
+    /// The finished values.
+    Values,
+    /// The decoded pixels, reduced to this shorter side.
+    Pixels(u32),
+}
+
 /// Whose fault it is that there is no sample.
 enum Fault {
     /// The file's: the bad-file policy decides.
@@ -157,37 +177,94 @@ impl Shop {
         at: &mut Option<u32>,
         buffer: &mut Vec<u8>,
     ) -> Outcome {
-        let len = self.source.len() as u64;
-        let Step { epoch, ref stage, ref positions, .. } = job.step;
-        let key = SampleKey { seed: self.seed, epoch, position: positions[slot] };
-        let place = key.position % len;
-        let mut index = job.shuffle.as_ref().map_or(place, |s| s.sample(place)) as u32;
-        let mut others = Draw::at(self.seed, epoch, key.position, Purpose::Substitute);
+        let Slot { index, key, progress, ref entry } = job.slots[slot];
+        let stage = &job.step.stage;
+        let mut plan = |size: Size| {
+            if self.evaluate {
+                plan::eval(stage, &self.recipe, size)
+            } else {
+                plan::train(key, stage, progress, &self.recipe, size)
+            }
+        };
+        let mode = self.recipe.replay;
+        let made = match entry {
+            None => self.first(engine, job, (index, key), slot, canvas, at, buffer, &mut plan, Keep::Nothing),
+            Some(entry) => {
+                // Whoever comes first makes it; the others wait here, and are spared the work. A panic on the way leaves an
+                // entry that is not made, as if nobody had come.
+                let mut kept = entry.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                if let Some(sample) = &*kept {
+                    *at = Some(sample.index);
+                    let again = match mode {
+                        ReplayMode::Repeat => engine.put(&sample.kept, canvas, slot).map(|()| Made::default()),
+                        ReplayMode::Reaugment => match engine.rerun(&sample.kept, &mut plan, canvas, slot) {
+                            Ok(made) => Ok(made),
+                            Err(SampleError::Setup(error)) => Err(error),
+                            Err(SampleError::Image(error)) => Err(error.named(self.source.name(sample.index as usize))),
+                        },
+                    };
+                    return match again {
+                        Ok(made) => {
+                            self.sums.replayed(&made);
+                            Outcome::Made { index: sample.index, label: sample.label }
+                        }
+                        Err(error) => Outcome::Failed(error),
+                    };
+                }
+                let keep = match mode {
+                    ReplayMode::Repeat => Keep::Values,
+                    ReplayMode::Reaugment => Keep::Pixels(plan::evaluation_side(stage, &self.recipe)),
+                };
+                let own = (entry.index, entry.key);
+                let made = self.first(engine, job, own, slot, canvas, at, buffer, &mut plan, keep);
+                made.map(|(index, label, form)| {
+                    *kept = form.map(|form| KeptSample { index, label, kept: form });
+                    (index, label, None)
+                })
+            }
+        };
+        match made {
+            Ok((index, label, _)) => Outcome::Made { index, label },
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// Makes a sample from its file, or from another where the bad-file policy says so: its index, its label and what was kept.
+    #[expect(clippy::too_many_arguments, reason = "one call's worth of a worker's state, borrowed apart")]
+    fn first(
+        &self,
+        engine: &mut dyn Worker,
+        job: &Job,
+        (mut index, key): (u32, SampleKey),
+        slot: usize,
+        canvas: &dyn Canvas,
+        at: &mut Option<u32>,
+        buffer: &mut Vec<u8>,
+        plan: &mut dyn FnMut(Size) -> Result<SamplePlan>,
+        keep: Keep,
+    ) -> Result<(u32, u32, Option<Kept>), Outcome> {
+        let mut others = Draw::at(self.seed, key.epoch, key.position, Purpose::Substitute);
         for tried in 0.. {
             *at = Some(index);
             let _span = tracing::trace_span!("sample", index, slot, step = job.step.number).entered();
-            let made = self.try_sample(engine, index, canvas, slot, buffer, &mut |size| {
-                if self.evaluate {
-                    plan::eval(stage, &self.recipe, size)
-                } else {
-                    plan::train(key, stage, &self.recipe, size)
-                }
-            });
-            let error = match made {
-                Ok(()) => return Outcome::Made { index, label: self.source.label(index as usize) },
-                Err(Fault::Setup(error)) => return Outcome::Failed(error),
+            let error = match self.try_sample(engine, index, canvas, slot, buffer, plan, keep) {
+                Ok(kept) => return Ok((index, self.source.label(index as usize), kept)),
+                Err(Fault::Setup(error)) => return Err(Outcome::Failed(error)),
                 Err(Fault::File(error)) => error,
             };
             self.bad_files.add(index, self.source.name(index as usize), reason(&error));
             match self.on_bad_file {
-                OnBadFile::Skip => return Outcome::Skipped(error),
-                OnBadFile::Substitute if tried < SUBSTITUTES => index = others.below(len) as u32,
-                OnBadFile::Fail | OnBadFile::Substitute => return Outcome::Failed(error),
+                OnBadFile::Skip => return Err(Outcome::Skipped(error)),
+                OnBadFile::Substitute if tried < SUBSTITUTES => {
+                    index = others.below(self.source.len() as u64) as u32;
+                }
+                OnBadFile::Fail | OnBadFile::Substitute => return Err(Outcome::Failed(error)),
             }
         }
         unreachable!("the loop returns after {SUBSTITUTES} substitutes")
     }
 
+    #[expect(clippy::too_many_arguments, reason = "as `first`")]
     fn try_sample(
         &self,
         engine: &mut dyn Worker,
@@ -196,17 +273,27 @@ impl Shop {
         slot: usize,
         buffer: &mut Vec<u8>,
         plan: &mut dyn FnMut(Size) -> Result<SamplePlan>,
-    ) -> Result<(), Fault> {
+        keep: Keep,
+    ) -> Result<Option<Kept>, Fault> {
         let start = Instant::now();
         let bytes = self.source.read(index as usize, buffer).map_err(Fault::File)?;
         let read = start.elapsed();
-        match engine.run(bytes, plan, canvas, slot) {
-            Ok(made) => {
+        let made = match keep {
+            Keep::Nothing | Keep::Values => engine.run(bytes, plan, canvas, slot).map(|made| (made, None)),
+            Keep::Pixels(side) => {
+                engine.run_keeping(bytes, plan, canvas, slot, side).map(|(made, kept)| (made, Some(kept)))
+            }
+        };
+        match made {
+            Ok((made, mut kept)) => {
                 self.sums.sample(bytes.len(), read, &made);
                 if let Some(warning) = made.warning {
                     self.damaged_files.add(index, self.source.name(index as usize), warning);
                 }
-                Ok(())
+                if matches!(keep, Keep::Values) {
+                    kept = Some(engine.keep(canvas, slot).map_err(Fault::Setup)?);
+                }
+                Ok(kept)
             }
             Err(SampleError::Image(error)) => Err(Fault::File(error.named(self.source.name(index as usize)))),
             Err(SampleError::Setup(error)) => Err(Fault::Setup(error)),

@@ -9,7 +9,7 @@ use super::weights::{Axis, Bands, Packed};
 use crate::band::fourier::{self, Memory, Operator, subtract_checkerboard};
 use crate::error::{Error, Result};
 use crate::plan::{BandPlan, SamplePlan};
-use crate::shape::{BandCrop, Filter, Grid, Size};
+use crate::shape::{BandCrop, Filter, Grid, Rect, Size};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -149,6 +149,22 @@ impl Renderer {
             columns: Weights::default(),
             buffers: Buffers::default(),
         }
+    }
+
+    /// [`Renderer::render`] on an image that is there as a whole, at full scale: the plan's region is cut out of it.
+    ///
+    /// # Errors
+    /// As [`Renderer::render`]; [`Error::Config`] also if the region does not lie in the image.
+    pub fn render_region(&mut self, src: View<'_>, plan: &SamplePlan, out: &mut [f32]) -> Result<()> {
+        src.check()?;
+        let Rect { x, y, width, height } = plan.crop.region;
+        if !plan.crop.region.is_inside(src.size) {
+            let reason = format!("{:?} does not lie in {}x{}", plan.crop.region, src.size.width, src.size.height);
+            return Err(Error::config("crop.region", reason));
+        }
+        let pixels = &src.pixels[y as usize * src.stride + 3 * x as usize..];
+        let view = View { pixels, size: plan.crop.region.size(), ..src };
+        self.render(view, [0.0, 0.0, f64::from(width), f64::from(height)], plan, out)
     }
 
     /// Runs `plan` on `src` and writes `(3, B, B)` f32, red green blue, normalised by the plan's mean and standard

@@ -485,7 +485,7 @@ impl Schedule {
                 replay: row.replay,
                 rate_scale: options.early_batch.rate_scale(times),
             };
-            check_replay(&stage).map_err(|reason| Error::config(format!("schedule.stage[{index}].replay"), reason))?;
+            stage.check_replay().map_err(|reason| Error::config(format!("schedule.stage[{index}].replay"), reason))?;
             stages.push(stage);
             start = end;
         }
@@ -505,17 +505,19 @@ struct Row {
     replay: Replay,
 }
 
-/// Whether a stage's batches can be made of new and replayed images; why not.
-fn check_replay(stage: &Stage) -> std::result::Result<(), String> {
-    let Stage { batch_size, accumulate, replay: Replay { times, capacity }, .. } = *stage;
-    if times == 0 || capacity == 0 {
-        return Err(format!("{times} times from a buffer of {capacity} batches: expected at least 1 of each"));
+impl Stage {
+    /// Whether its batches can be made of new and replayed images; why not.
+    pub(crate) fn check_replay(&self) -> std::result::Result<(), String> {
+        let Self { batch_size, accumulate, replay: Replay { times, capacity }, .. } = *self;
+        if times == 0 || capacity == 0 {
+            return Err(format!("{times} times from a buffer of {capacity} batches: expected at least 1 of each"));
+        }
+        if times > 1 && !batch_size.is_multiple_of(times as usize) {
+            return Err(format!("{times} times: expected a divisor of the batch size, {batch_size}"));
+        }
+        if times > 1 && accumulate > 1 {
+            return Err(format!("{times} times with batches accumulated {accumulate} times: expected no accumulation"));
+        }
+        Ok(())
     }
-    if times > 1 && !batch_size.is_multiple_of(times as usize) {
-        return Err(format!("{times} times: expected a divisor of the batch size, {batch_size}"));
-    }
-    if times > 1 && accumulate > 1 {
-        return Err(format!("{times} times with batches accumulated {accumulate} times: expected no accumulation"));
-    }
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! A schedule as a TOML table: reading with checks of every row, and writing.
 
-use super::{Options, Replay, SAME_MOMENT, Schedule, Stage, check_epochs, check_replay, check_sizes, nearest};
+use super::{Options, Replay, SAME_MOMENT, Schedule, Stage, check_epochs, check_sizes, nearest};
 use crate::error::{Error, Result};
 use crate::shape::BandCrop;
 use serde::{Deserialize, Serialize};
@@ -206,7 +206,7 @@ fn schedule(table: Table, options: &Options, default_name: &str) -> Result<Sched
             replay: Replay { times, capacity: row.replay_capacity.unwrap_or(Replay::OFF.capacity) },
             rate_scale,
         };
-        if let Err(reason) = check_replay(&stage) {
+        if let Err(reason) = stage.check_replay() {
             return refuse("replay", reason);
         }
         stages.push(stage);
