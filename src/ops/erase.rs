@@ -2,14 +2,21 @@
 //!
 //! # The noise
 //! A value is a pure function of (key, channel, row and column in the box), so that a box can be filled in any order and by any
-//! device. It takes 32-bit integers and f32 only. Rows of a box are filled in pairs: with `h` rows of `w` columns and
-//! `half = ceil(h / 2)`, row `r < half` and row `r + half` (if it is there) of channel `c` share in column `x` the numbers of
+//! device. It takes 32-bit integers, modulo 2^32, and f32 only. First, for the box, the key's halves are spread over all bits, so
+//! that neighbouring keys have nothing in common:
 //!
 //! ```text
-//! i = (c * half + r) * w + x                     modulo 2^32, as everything below
-//! s = hash(i + low half of the key)
-//! a = hash(s + high half of the key)             radius
-//! b = hash(a ^ low half of the key)              angle
+//! k = hash(low half of the key ^ hash(high half))
+//! l = hash(high half + k)
+//! ```
+//!
+//! Rows of a box are filled in pairs: with `h` rows of `w` columns and `half = ceil(h / 2)`, row `r < half` and row `r + half` (if
+//! it is there) of channel `c` share in column `x` the numbers of
+//!
+//! ```text
+//! i = (c * half + r) * w + x
+//! a = hash(hash(i + k) + l)                      radius
+//! b = hash(a ^ k)                                angle
 //! u = ((a >> 8) + 1) / 2^24                      in (0, 1], exact
 //! t = (b as signed >> 8) / 2^23                  in [-1, 1), exact
 //! radius = sqrt(-2 ln u)
@@ -67,7 +74,7 @@ pub(crate) fn erase(level: Level, erasures: &Erasures, planes: &mut [f32], size:
                     let half = rows.div_ceil(2);
                     let first = (channel as u32).wrapping_mul(half).wrapping_mul(columns as u32);
                     let (upper, lower) = rect.split_at_mut(half as usize * width);
-                    level.run(Noise { key: [key as u32, (key >> 32) as u32], first, width, x, columns, upper, lower });
+                    level.run(Noise { key: spread(key), first, width, x, columns, upper, lower });
                 }
             }
         }
@@ -76,7 +83,7 @@ pub(crate) fn erase(level: Level, erasures: &Erasures, planes: &mut [f32], size:
 
 /// The noise of one box and channel.
 struct Noise<'a> {
-    /// Low and high half.
+    /// See [`spread`].
     key: [u32; 2],
     /// Index of the first pair.
     first: u32,
@@ -135,12 +142,18 @@ fn pairs(key: [u32; 2], index: u32) -> ([f32; RUN], [f32; RUN]) {
     (p, q)
 }
 
+/// The two words of a key that [`pair`] takes: a bijection.
+fn spread(key: u64) -> [u32; 2] {
+    let (low, high) = (key as u32, (key >> 32) as u32);
+    let k = hash(low ^ hash(high));
+    [k, hash(high.wrapping_add(k))]
+}
+
 /// Two independent standard normal values.
 #[inline(always)]
-fn pair([low, high]: [u32; 2], index: u32) -> [f32; 2] {
-    let s = hash(index.wrapping_add(low));
-    let a = hash(s.wrapping_add(high));
-    let b = hash(a ^ low);
+fn pair([k, l]: [u32; 2], index: u32) -> [f32; 2] {
+    let a = hash(hash(index.wrapping_add(k)).wrapping_add(l));
+    let b = hash(a ^ k);
     // Both conversions are exact: 2^24 and less.
     let u = ((a >> 8) + 1) as i32 as f32 * (1.0 / (1 << 24) as f32);
     let t = (b as i32 >> 8) as f32 * (1.0 / (1 << 23) as f32);
@@ -220,8 +233,10 @@ mod tests {
         let (low, high) = ((key & 0xffff_ffff) as u32, (key >> 32) as u32);
         let half = h.div_ceil(2);
         let i = (c * half + y % half) * w + x;
-        let a = hash(hash(i.wrapping_add(low)).wrapping_add(high));
-        let b = hash(a ^ low);
+        let k = hash(low ^ hash(high));
+        let l = hash(high.wrapping_add(k));
+        let a = hash(hash(i.wrapping_add(k)).wrapping_add(l));
+        let b = hash(a ^ k);
         let u = f64::from((a >> 8) + 1) / 16_777_216.0;
         let t = f64::from(b as i32 >> 8) / 8_388_608.0;
         let (sin, cos) = (t * FRAC_PI_4).sin_cos();

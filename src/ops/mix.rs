@@ -104,7 +104,7 @@ fn run(takes: [Take; 2], front: &mut [f32], back: &mut [f32]) {
         [Take::Own, Take::Own] => {}
         [Take::Own, Take::Partner] => back.copy_from_slice(front),
         [Take::Partner, Take::Own] => front.copy_from_slice(back),
-        [Take::Partner, Take::Partner] => front.swap_with_slice(back),
+        [Take::Partner, Take::Partner] => each.for_each(|(x, y)| std::mem::swap(x, y)),
         [Take::Own, Take::Both { own, partner }] => each.for_each(|(x, y)| *y = *y * own + *x * partner),
         [Take::Both { own, partner }, Take::Own] => each.for_each(|(x, y)| *x = *x * own + *y * partner),
         [Take::Partner, Take::Both { own, partner }] => {
