@@ -57,6 +57,8 @@ pub mod decode;
 
 pub mod augment;
 pub mod band;
+pub mod erase;
+pub mod mix;
 pub mod ops;
 
 pub mod engine;

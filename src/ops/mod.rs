@@ -7,6 +7,8 @@
 //! [`Renderer`] runs the whole of it for one sample, step by step or fused into one linear map; [`resize`],
 //! [`normalize`] and [`crate::band`] are the steps alone.
 
+mod erase;
+mod mix;
 mod normalize;
 mod render;
 mod resize;
