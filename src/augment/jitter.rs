@@ -199,3 +199,127 @@ impl Jitter {
 fn invalid(field: &str, reason: String) -> Error {
     Error::config(format!("jitter.{field}"), reason)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Purpose;
+
+    fn draw_at(jitter: &Jitter, position: u64) -> Ops {
+        let (mut draw, mut ops) = (Draw::at(6, 0, position, Purpose::Jitter), Ops::NONE);
+        jitter.draw(&mut draw, &mut ops).unwrap();
+        ops
+    }
+
+    fn all() -> Jitter {
+        Jitter {
+            color: ColorJitter { brightness: 0.4, contrast: 1.5, saturation: 0.3, hue: 0.1 },
+            color_probability: 0.8,
+            grayscale: 0.2,
+            blur: Blur { probability: 0.5, ..Blur::default() },
+            solarize: Solarize { probability: 0.1, threshold: 130 },
+        }
+    }
+
+    #[test]
+    fn by_default_nothing_is_done() {
+        let none = Jitter::default();
+        none.check().unwrap();
+        assert_eq!(none.most(), 0);
+        assert!((0..100).all(|position| draw_at(&none, position).is_empty()));
+    }
+
+    #[test]
+    fn parts_have_their_probabilities_and_their_order() {
+        let jitter = all();
+        jitter.check().unwrap();
+        assert_eq!(jitter.most(), 7);
+        let mut counts = [0f64; 4];
+        for position in 0..20_000 {
+            let ops = draw_at(&jitter, position);
+            let part = |op: &Op| match op {
+                Op::Grayscale => 1,
+                Op::GaussianBlur { radius } if (0.1..=2.0).contains(radius) => 2,
+                Op::Solarize { threshold: 130 } => 3,
+                _ => 0,
+            };
+            assert!(ops.is_sorted_by_key(part), "{ops:?}");
+            for (place, count) in counts.iter_mut().enumerate() {
+                *count += f64::from(u8::from(ops.iter().any(|op| part(op) == place)));
+            }
+        }
+        for (count, expected) in counts.iter().zip([0.8, 0.2, 0.5, 0.1]) {
+            assert!((count / 2e4 - expected).abs() < 0.015, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn colours_are_in_their_ranges_and_in_every_order() {
+        let jitter = Jitter { color: all().color, ..Jitter::default() };
+        let mut orders = std::collections::BTreeMap::new();
+        let mut sums = [0f64; 4];
+        for position in 0..24_000 {
+            let mut order = 0;
+            for op in draw_at(&jitter, position).iter() {
+                let (part, value, range) = match *op {
+                    Op::Brightness { factor } => (0, f64::from(factor), 0.6..1.4001),
+                    Op::Contrast { factor } => (1, f64::from(factor), 0.0..2.5001),
+                    Op::Color { factor } => (2, f64::from(factor), 0.6999..1.3001),
+                    Op::Hue { shift } => (3, shift, -0.1..0.1),
+                    ref other => panic!("{other:?}"),
+                };
+                assert!(range.contains(&value), "{op:?}");
+                sums[part] += value;
+                order = 10 * order + part;
+            }
+            *orders.entry(order).or_insert(0f64) += 1.0;
+        }
+        // 24 orders; the 0.1 % point for 23 degrees of freedom.
+        let chi: f64 = orders.values().map(|n| (n - 1e3).powi(2) / 1e3).sum();
+        assert!(orders.len() == 24 && chi < 49.7, "{orders:?}");
+        // The middles of the ranges; contrast runs from 0 to 2.5.
+        for (sum, middle) in sums.iter().zip([1.0, 1.25, 1.0, 0.0]) {
+            assert!((sum / 24e3 - middle).abs() < 0.02, "{sums:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_does_not_change_with_the_settings_of_another() {
+        let (with, without) = (all(), Jitter { color: ColorJitter::default(), grayscale: 0.9, ..all() });
+        let blur = |jitter: &Jitter, position| {
+            let ops = draw_at(jitter, position);
+            ops.iter().copied().find(|op| matches!(op, Op::GaussianBlur { .. }))
+        };
+        assert!((0..200).all(|position| blur(&with, position) == blur(&without, position)));
+    }
+
+    #[test]
+    fn values_without_a_meaning_are_refused_by_name() {
+        let color = |color| Jitter { color, ..Jitter::default() };
+        for (jitter, expected) in [
+            (color(ColorJitter { brightness: -0.1, ..ColorJitter::default() }), "jitter.color.brightness: -0.1"),
+            (color(ColorJitter { contrast: f64::NAN, ..ColorJitter::default() }), "jitter.color.contrast: NaN"),
+            (color(ColorJitter { hue: 0.6, ..ColorJitter::default() }), "jitter.color.hue: 0.6: expected a share"),
+            (Jitter { grayscale: 1.1, ..all() }, "jitter.grayscale: 1.1: expected a chance in 0..=1"),
+            (
+                Jitter { blur: Blur { probability: 1.0, radius: [0.0, 1.0] }, ..all() },
+                "jitter.blur.radius: [0.0, 1.0]: expected 0 < low <= high",
+            ),
+            (
+                Jitter { solarize: Solarize { probability: 1.0, threshold: 257 }, ..all() },
+                "jitter.solarize.threshold: 257: expected 0..=256",
+            ),
+        ] {
+            let message = jitter.check().unwrap_err().to_string();
+            assert!(message.starts_with(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_recipe_gives_only_what_it_changes() {
+        let jitter: Jitter = toml::from_str("grayscale = 0.1\n[color]\nbrightness = 0.3\n").unwrap();
+        let color = ColorJitter { brightness: 0.3, ..ColorJitter::default() };
+        assert_eq!(jitter, Jitter { color, grayscale: 0.1, ..Jitter::default() });
+        assert!(toml::from_str::<Jitter>("greyscale = 0.1").unwrap_err().to_string().contains("greyscale"));
+    }
+}

@@ -213,3 +213,150 @@ impl From<Policy> for String {
         policy.to_string()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Purpose;
+
+    fn policy(text: &str) -> Policy {
+        text.parse().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn draw_at(policy: &Policy, magnitude: f64, position: u64) -> Ops {
+        let mut draw = Draw::at(2, 3, position, Purpose::Augment);
+        policy.draw(&mut draw, magnitude, Interpolation::Random, Size::new(224, 160)).unwrap()
+    }
+
+    #[test]
+    fn policies_are_written_as_they_are_read() {
+        for text in [
+            "rand",
+            "rand-m9-mstd0.5-inc1",
+            "rand-m9-n3-mstd0.5-mmax15-p0.7-inc1-tweights",
+            "rand-m4.5-w0",
+            "rand-m0-mstd101-t3a",
+            "rand-n12-p1-t3aw",
+            "original",
+            "originalr-mstd0.5",
+            "v0",
+            "v0r-mstd1",
+            "3a",
+            "3a-mstd0.5",
+            "ta_wide",
+        ] {
+            assert_eq!(policy(text).to_string(), text);
+            assert_eq!(policy(&policy(text).to_string()), policy(text));
+        }
+        for (written, canonical) in [
+            ("rand-inc0-mstd0.50-m9", "rand-m9-mstd0.5-inc1"),
+            ("rand-n2-p0.5-mmax10-mstd0", "rand"),
+            ("rand-mstd1000", "rand-mstd101"),
+            ("augment", "original"),
+            ("v0-mstd0", "v0"),
+            ("trivial", "ta_wide"),
+        ] {
+            assert_eq!(policy(written).to_string(), canonical);
+            assert_eq!(policy(written), policy(canonical));
+        }
+    }
+
+    #[test]
+    fn a_recipe_holds_a_policy_as_a_string() {
+        #[derive(Debug, Serialize, Deserialize)]
+        struct Holder {
+            augment: Policy,
+        }
+        let text = "augment = \"rand-m9-mstd0.5-inc1\"\n";
+        let holder: Holder = toml::from_str(text).unwrap();
+        assert_eq!(toml::to_string(&holder).unwrap(), text);
+        let error = toml::from_str::<Holder>("augment = \"rand-m9x\"").unwrap_err().to_string();
+        assert!(error.contains("found `9x`"), "{error}");
+    }
+
+    #[test]
+    fn errors_name_the_setting_what_was_found_and_what_is_allowed() {
+        let takes = "rand takes m, n, mstd, mmax, p, inc, w, t";
+        for (text, expected) in [
+            ("rnd-m9", "policy `rnd` is not known (did you mean `rand`?); use one of rand, original,"),
+            ("", "policy `` is not known"),
+            ("rand-m9-mst0.5", &format!("`mst0.5`: not known (did you mean `mstd`?); {takes}")),
+            ("rand--m9", &format!("``: not known; {takes}")),
+            ("rand-m9-inc", "`inc`: `inc` needs a value, as in `inc1`"),
+            ("rand-m-1", "`m`: `m` needs a value, as in `m9`"),
+            ("rand-m9x", "`m9x`: found `9x`, expected a number of at least 0"),
+            ("rand-n0", "`n0`: found `0`, expected a whole number in 1..=12"),
+            ("rand-n2.5", "`n2.5`: found `2.5`, expected a whole number in 1..=12"),
+            ("rand-p1.5", "`p1.5`: found `1.5`, expected a chance in 0..=1"),
+            ("rand-mmax0", "`mmax0`: found `0`, expected a number above 0"),
+            ("rand-m9-m5", "`m5`: `m` is given twice"),
+            ("rand-w1", "`w1`: found `1`, expected 0, the only set of weights"),
+            ("rand-tweight", "`tweight`: `weight` is no set (did you mean `weights`?); use one of weights, 3a, 3aw"),
+            ("rand-t3a-w0", "`w0`: `w` and `t` exclude each other"),
+            ("original-m9", "`m9`: not known; original takes mstd"),
+            ("v0-mstd0.5x", "`mstd0.5x`: found `0.5x`, expected a number of at least 0"),
+            ("ta_wide-m9", "`m9`: not known; ta_wide takes no settings"),
+        ] {
+            let error = text.parse::<Policy>().unwrap_err();
+            assert!(matches!(error, Error::Config { .. }));
+            let message = error.to_string();
+            assert!(message.starts_with(&format!("augment: `{text}`: ")) && message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_policy_tells_its_magnitude_and_whether_it_follows_one() {
+        assert_eq!(policy("rand-m9").magnitude(), Some(9.0));
+        assert_eq!(policy("rand-m2.5").magnitude(), Some(2.5));
+        assert_eq!(policy("rand-n3").magnitude(), None);
+        for (name, _) in NAMES {
+            assert_eq!(policy(name).follows_magnitude(), name == "rand", "{name}");
+            assert_eq!(policy(name).to_string(), name);
+        }
+        for magnitude in [-1.0, f64::NAN, f64::INFINITY] {
+            let mut draw = Draw::at(0, 0, 0, Purpose::Augment);
+            let drawn = policy("rand").draw(&mut draw, magnitude, Interpolation::Nearest, Size::square(8));
+            assert!(drawn.unwrap_err().to_string().contains("expected a number of at least 0"));
+        }
+    }
+
+    #[test]
+    fn a_draw_comes_again_for_its_key_and_no_image_gets_more_than_told() {
+        for text in ["rand-m9-mstd0.5-inc1", "rand-n12-p1-t3aw", "original", "v0r-mstd0.5", "3a", "ta_wide"] {
+            let policy = policy(text);
+            let drawn: Vec<Ops> = (0..2000).map(|position| draw_at(&policy, 9.0, position)).collect();
+            let again: Vec<Ops> = (0..2000).map(|position| draw_at(&policy, 9.0, position)).collect();
+            assert!(drawn == again && drawn[0..1000] != drawn[1000..2000], "{text}");
+            assert_eq!(drawn.iter().map(|ops| ops.len()).max(), Some(policy.most()), "{text}");
+        }
+    }
+
+    #[test]
+    fn descriptions_give_the_arguments_without_noise() {
+        let rows = policy("rand-m9-mstd0.5-inc1").describe(9.0);
+        assert_eq!(rows.len(), 15);
+        for (name, argument) in [
+            ("Invert", "whole effect at every magnitude"),
+            ("Rotate", "±27°"),
+            ("PosterizeIncreasing", "keeps 1 bit"),
+            ("SolarizeIncreasing", "inverts from 26"),
+            ("SolarizeAdd", "adds 99 below 128"),
+            ("ColorIncreasing", "factor 0.19 or 1.81"),
+            ("ShearX", "±0.27"),
+            ("TranslateYRel", "±0.405 of the height"),
+        ] {
+            assert!(rows.contains(&(name.into(), argument.into())), "{name}: {rows:?}");
+        }
+        // Clipped as when drawn.
+        assert_eq!(policy("rand-inc1").describe(20.0), policy("rand-inc1").describe(10.0));
+        assert_eq!(policy("rand").describe(0.0)[4], ("Posterize".into(), "keeps 0 bits: black".into()));
+        let black = (
+            "sub-policy 23".into(),
+            "Posterize with 0.8, keeps 0 bits: black; Solarize with 0.6, inverts nothing".into(),
+        );
+        assert_eq!(policy("v0").describe(9.0)[22], black);
+        assert_eq!(policy("rand-tweights").describe(1.0)[3].1, "±3°; weight 29.703 %");
+        assert_eq!(policy("ta_wide").describe(0.0).len(), 14);
+        assert_eq!(policy("3a").describe(0.0)[2].1, "GaussianBlurRand with 1, radius 0.1 to 2 px");
+    }
+}

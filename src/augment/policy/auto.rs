@@ -180,3 +180,121 @@ impl fmt::Display for Auto {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::augment::op::Op;
+    use crate::rng::Purpose;
+
+    fn draw_at(auto: &Auto, position: u64) -> Ops {
+        let (mut draw, mut ops) = (Draw::at(4, 0, position, Purpose::Augment), Ops::NONE);
+        auto.draw(Interpolation::Nearest, &mut draw, &mut ops).unwrap();
+        ops
+    }
+
+    #[test]
+    fn tables_have_the_sums_of_the_published_ones() {
+        // Column sums, counted apart from the tables above, catch a slip in any one number.
+        let sums = |table: &[[Entry; 2]; 25]| {
+            let all = || table.iter().flatten();
+            (all().map(|entry| (10.0 * entry.1).round()).sum::<f64>(), all().map(|entry| entry.2).sum::<f64>())
+        };
+        assert_eq!(sums(&ORIGINAL), (310.0, 287.0));
+        assert_eq!(sums(&V0), (298.0, 240.0));
+    }
+
+    #[test]
+    fn sub_policies_are_uniform_and_their_probabilities_hold() {
+        let auto = Auto { table: Table::Original, noise: Noise::None };
+        let mut chosen = [0f64; 25];
+        let (mut rotations, mut contrasts) = (0f64, 0f64);
+        for position in 0..100_000 {
+            let mut draw = Draw::at(4, 0, position, Purpose::Augment);
+            chosen[draw.below(25) as usize] += 1.0;
+            let ops = draw_at(&auto, position);
+            for op in ops.iter() {
+                rotations += f64::from(u8::from(matches!(op, Op::Rotate { degrees, .. } if degrees.abs() == 27.0)));
+                contrasts += f64::from(u8::from(matches!(op, Op::Contrast { factor } if *factor == 1.54)));
+            }
+        }
+        let chi: f64 = chosen.iter().map(|n| (n - 4e3).powi(2) / 4e3).sum();
+        // The 0.1 % point for 24 degrees of freedom.
+        assert!(chi < 51.2, "{chosen:?}");
+        // Rotation at 9: sub-policies 1 and 12, with 0.6 and 0.4. Contrast at 8: 15 and 24, with 1 each.
+        for (count, expected) in [(rotations, 1.0 / 25.0), (contrasts, 2.0 / 25.0)] {
+            assert!((count / 1e5 - expected).abs() < 0.0035, "{count} of 100000, not {expected}");
+        }
+    }
+
+    #[test]
+    fn each_step_of_a_sub_policy_is_applied_with_its_own_probability() {
+        // Sub-policy 8 of v0: ShearX at 9 with 0.2, then a rotation at 8 with 0.6; no other sub-policy shears along x.
+        let auto = Auto { table: Table::V0, noise: Noise::None };
+        let mut counts = [[0f64; 2]; 2];
+        let mut total = 0f64;
+        for position in 0..100_000 {
+            if Draw::at(4, 0, position, Purpose::Augment).below(25) == 7 {
+                let ops = draw_at(&auto, position);
+                let sheared = usize::from(matches!(ops.first(), Some(Op::ShearX { .. })));
+                let rotated = usize::from(matches!(ops.last(), Some(Op::Rotate { .. })));
+                counts[sheared][rotated] += 1.0;
+                total += 1.0;
+            }
+        }
+        let expected = [[0.8 * 0.4, 0.8 * 0.6], [0.2 * 0.4, 0.2 * 0.6]];
+        let pairs = counts.iter().flatten().zip(expected.iter().flatten());
+        let chi: f64 = pairs.map(|(n, p)| (n - total * p).powi(2) / (total * p)).sum();
+        // The 0.1 % point for 3 degrees of freedom.
+        assert!(chi < 16.3, "{counts:?}");
+    }
+
+    #[test]
+    fn the_variants_differ_in_posterize() {
+        let bits = |table, index: usize| {
+            let step = Table::steps(table, index)
+                .find(|step| matches!(step.operator, Posterize | PosterizeIncreasing | PosterizeOriginal));
+            let step = step.unwrap();
+            let mut draw = Draw::at(0, 0, 0, Purpose::Augment);
+            step.operator.draw(step.magnitude, Interpolation::Nearest, &mut draw)
+        };
+        // Magnitude 8 in sub-policy 1 of the paper; 2 in sub-policy 23 of v0, the black one.
+        assert_eq!(bits(Table::Original, 0), Op::Posterize { bits: 7 });
+        assert_eq!(bits(Table::OriginalResearch, 0), Op::Posterize { bits: 1 });
+        assert_eq!(bits(Table::V0, 22), Op::Posterize { bits: 0 });
+        assert_eq!(bits(Table::V0Research, 22), Op::Posterize { bits: 4 });
+    }
+
+    #[test]
+    fn three_augment_gives_every_image_one_of_three() {
+        let auto = Auto { table: Table::ThreeAugment, noise: Noise::None };
+        let (mut counts, mut radii) = ([0f64; 3], Vec::new());
+        for position in 0..30_000 {
+            let ops = draw_at(&auto, position);
+            match *ops.as_slice() {
+                [Op::Grayscale] => counts[0] += 1.0,
+                [Op::Solarize { threshold: 128 }] => counts[1] += 1.0,
+                [Op::GaussianBlur { radius }] => {
+                    counts[2] += 1.0;
+                    radii.push(f64::from(radius));
+                }
+                ref other => panic!("{other:?}"),
+            }
+        }
+        // The 0.1 % point for 2 degrees of freedom.
+        assert!(counts.iter().map(|n| (n - 1e4).powi(2) / 1e4).sum::<f64>() < 13.8, "{counts:?}");
+        let mean = radii.iter().sum::<f64>() / counts[2];
+        assert!((mean - 1.05).abs() < 0.022 && radii.iter().all(|radius| (0.1..=2.0).contains(radius)), "{mean}");
+    }
+
+    #[test]
+    fn noise_moves_the_magnitudes_of_a_table() {
+        let auto = Auto { table: Table::ThreeAugment, noise: Noise::Normal(0.5) };
+        let drawn: Vec<Op> = (0..3000).flat_map(|position| draw_at(&auto, position).to_vec()).collect();
+        let share = |test: fn(&Op) -> bool| drawn.iter().filter(|op| test(op)).count() as f64 / 3000.0;
+        // A magnitude of 10 with noise is clipped to 10 half of the time.
+        assert!((share(|op| matches!(op, Op::Grayscale)) - 1.0 / 6.0).abs() < 0.03);
+        assert!((share(|op| matches!(op, Op::Color { .. })) - 1.0 / 6.0).abs() < 0.03);
+        assert!(share(|op| matches!(op, Op::Solarize { threshold: 128 })) < 0.05);
+    }
+}

@@ -270,3 +270,192 @@ impl Step {
         ops.push(self.operator.draw(level, interpolation, draw))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::augment::op::Sampling;
+    use crate::rng::Purpose;
+
+    fn stream(position: u64) -> Draw {
+        Draw::at(3, 0, position, Purpose::Augment)
+    }
+
+    /// The operation at a level for each of two signs, if it has one.
+    fn both(operator: Operator, level: f64) -> [Op; 2] {
+        let at = |negative| {
+            let mut draw = (0..).map(stream).find(|draw| draw.clone().chance(0.5) == negative).unwrap();
+            operator.draw(level, Interpolation::Bicubic, &mut draw)
+        };
+        [at(false), at(true)]
+    }
+
+    #[test]
+    fn levels_equal_the_table_of_integer_magnitudes() {
+        // Statement 1 of randaugment.md §5, in the released code's order of operations, to the last bit.
+        let degrees = [0.0, 3.0, 6.0, 9.0, 12.0, 15.0, 18.0, 21.0, 24.0, 27.0, 30.0];
+        let bits = [4, 4, 4, 3, 3, 2, 2, 2, 1, 1, 0];
+        let thresholds = [256, 231, 205, 180, 154, 128, 103, 77, 52, 26, 0];
+        let adds = [0, 11, 22, 33, 44, 55, 66, 77, 88, 99, 110];
+        let blends = [
+            0.0,
+            0.09000000000000001,
+            0.18000000000000002,
+            0.27,
+            0.36000000000000004,
+            0.45,
+            0.54,
+            0.63,
+            0.7200000000000001,
+            0.81,
+            0.9,
+        ];
+        let shears = [0.0, 0.03, 0.06, 0.09, 0.12, 0.15, 0.18, 0.21, 0.24, 0.27, 0.3];
+        let shares = [
+            0.0,
+            0.045000000000000005,
+            0.09000000000000001,
+            0.135,
+            0.18000000000000002,
+            0.225,
+            0.27,
+            0.315,
+            0.36000000000000004,
+            0.405,
+            0.45,
+        ];
+        let sampling = Sampling::Bicubic;
+        for m in 0..=10 {
+            let level = m as f64;
+            assert_eq!(
+                both(Rotate, level),
+                [degrees[m], -degrees[m]].map(|degrees| Op::Rotate { degrees, sampling }),
+                "{m}"
+            );
+            assert_eq!(both(PosterizeIncreasing, level)[0], Op::Posterize { bits: bits[m] }, "{m}");
+            assert_eq!(both(SolarizeIncreasing, level)[0], Op::Solarize { threshold: thresholds[m] }, "{m}");
+            assert_eq!(both(SolarizeAdd, level)[0], Op::SolarizeAdd { add: adds[m] }, "{m}");
+            assert_eq!(enhance(level), blends[m], "{m}");
+            let factors = [1.0 + blends[m], 1.0 - blends[m]].map(|factor| factor as f32);
+            assert_eq!(both(ColorIncreasing, level), factors.map(|factor| Op::Color { factor }), "{m}");
+            assert_eq!(both(ContrastIncreasing, level), factors.map(|factor| Op::Contrast { factor }), "{m}");
+            assert_eq!(both(BrightnessIncreasing, level), factors.map(|factor| Op::Brightness { factor }), "{m}");
+            assert_eq!(both(SharpnessIncreasing, level), factors.map(|factor| Op::Sharpness { factor }), "{m}");
+            let shear = [shears[m], -shears[m]];
+            assert_eq!(both(ShearX, level), shear.map(|factor| Op::ShearX { factor, sampling }), "{m}");
+            assert_eq!(both(ShearY, level), shear.map(|factor| Op::ShearY { factor, sampling }), "{m}");
+            let share = [shares[m], -shares[m]];
+            assert_eq!(both(TranslateXRel, level), share.map(|share| Op::TranslateX { share, sampling }), "{m}");
+            assert_eq!(both(TranslateYRel, level), share.map(|share| Op::TranslateY { share, sampling }), "{m}");
+        }
+    }
+
+    #[test]
+    fn maps_that_do_not_increase_equal_worked_values() {
+        let at = |operator: Operator, level| operator.draw(level, Interpolation::Nearest, &mut stream(0));
+        for (level, plain, original) in [(0.0, 0, 4), (2.0, 0, 4), (2.5, 1, 5), (5.0, 2, 6), (9.0, 3, 7), (10.0, 4, 8)]
+        {
+            assert_eq!(at(Posterize, level), Op::Posterize { bits: plain }, "{level}");
+            assert_eq!(at(PosterizeOriginal, level), Op::Posterize { bits: original }, "{level}");
+        }
+        for (level, threshold) in [(0.0, 0), (2.0, 51), (5.0, 128), (9.0, 230), (10.0, 256)] {
+            assert_eq!(at(Solarize, level), Op::Solarize { threshold }, "{level}");
+        }
+        for (level, factor) in [(0.0, 0.1), (5.0, 1.0), (9.0, 1.72), (10.0, 1.9)] {
+            assert_eq!(at(Color, level), Op::Color { factor }, "{level}");
+            assert_eq!(at(Sharpness, level), Op::Sharpness { factor }, "{level}");
+        }
+        assert_eq!(at(Desaturate, 10.0), Op::Grayscale);
+        assert_eq!(at(Desaturate, 0.0), Op::Color { factor: 0.5 });
+        assert_eq!(at(Desaturate, 4.0), Op::Color { factor: 0.3 });
+        assert_eq!(at(GaussianBlur, 0.0), Op::GaussianBlur { radius: 0.1 });
+        assert_eq!(at(GaussianBlur, 10.0), Op::GaussianBlur { radius: 2.0 });
+    }
+
+    #[test]
+    fn arguments_stay_in_range_at_magnitudes_beyond_ten() {
+        let at = |operator: Operator, level| both(operator, level);
+        for level in [12.5, 25.0, 1e12] {
+            assert_eq!(at(PosterizeIncreasing, level)[0], Op::Posterize { bits: 0 });
+            assert_eq!(at(SolarizeIncreasing, level)[0], Op::Solarize { threshold: 0 });
+            assert_eq!(at(ColorIncreasing, level)[1], Op::Color { factor: 0.1 });
+            assert_eq!(at(GaussianBlur, level)[0], Op::GaussianBlur { radius: 2.0 });
+        }
+        assert_eq!(at(SolarizeAdd, 1e12)[0], Op::SolarizeAdd { add: 128 });
+        assert_eq!(at(Posterize, 1e12)[0], Op::Posterize { bits: 8 });
+        assert_eq!(at(PosterizeOriginal, 1e12)[0], Op::Posterize { bits: 8 });
+    }
+
+    #[test]
+    fn signs_are_symmetric_and_sampling_comes_after_them() {
+        // Statement 6: each sign half of the time. A standard error is 50.
+        for operator in [Rotate, ColorIncreasing, SharpnessIncreasing, ShearX, ShearY, TranslateXRel, TranslateYRel] {
+            let negative = (0..10_000)
+                .filter(|&position| match operator.draw(9.0, Interpolation::Random, &mut stream(position)) {
+                    Op::Rotate { degrees: value, .. }
+                    | Op::ShearX { factor: value, .. }
+                    | Op::ShearY { factor: value, .. }
+                    | Op::TranslateX { share: value, .. }
+                    | Op::TranslateY { share: value, .. } => value < 0.0,
+                    Op::Color { factor } | Op::Sharpness { factor } => factor < 1.0,
+                    other => panic!("{other:?}"),
+                })
+                .count();
+            assert!((4800..5200).contains(&negative), "{operator:?}: {negative} of 10000");
+        }
+        for position in 0..20 {
+            let mut draw = stream(position);
+            let negative = draw.chance(0.5);
+            let sampling = Interpolation::Random.draw(&mut draw);
+            let degrees = if negative { -27.0 } else { 27.0 };
+            let mut again = stream(position);
+            assert_eq!(Rotate.draw(9.0, Interpolation::Random, &mut again), Op::Rotate { degrees, sampling });
+            assert_eq!(again.bits(), draw.bits());
+        }
+    }
+
+    /// Mean and standard deviation of 100 000 magnitudes, and the share that meets `when`.
+    fn moments(noise: Noise, mean: f64, max: f64, when: impl Fn(f64) -> bool) -> [f64; 3] {
+        let mut draw = stream(0);
+        let levels: Vec<f64> = (0..100_000).map(|_| noise.draw(mean, max, &mut draw)).collect();
+        let average = levels.iter().sum::<f64>() / 1e5;
+        let variance = levels.iter().map(|level| (level - average).powi(2)).sum::<f64>() / 1e5;
+        [average, variance.sqrt(), levels.iter().filter(|level| when(**level)).count() as f64 / 1e5]
+    }
+
+    #[test]
+    fn noise_has_the_moments_of_a_clipped_bell_and_is_not_rounded() {
+        // Statement 4: mean, standard deviation and P(level at the bound) of a normal clipped to 0..=max, in closed form.
+        for (mean, max, expected) in [
+            (0.0, 10.0, [0.199_471, 0.291_910, 0.5]),
+            (5.0, 10.0, [5.0, 0.5, 0.0]),
+            (9.0, 10.0, [8.995_755, 0.489_948, 0.022_750]),
+            (10.0, 10.0, [9.800_529, 0.291_910, 0.5]),
+            (12.0, 15.0, [12.0, 0.5, 0.0]),
+        ] {
+            let found = moments(Noise::Normal(0.5), mean, max, |level| level == 0.0 || level == max);
+            for (found, expected) in found.iter().zip(expected) {
+                // Four standard errors or more: 0.0016 of the mean, 0.0011 of the deviation, 0.0016 of a half.
+                assert!((found - expected).abs() < 0.0065, "N({mean}, 0.5) to {max}: {found}, not {expected}");
+            }
+        }
+        let at_ten = moments(Noise::Normal(0.5), 9.0, 10.0, |level| level == 10.0)[2];
+        assert!((at_ten - 0.022_75).abs() < 0.002, "{at_ten}");
+        let whole = moments(Noise::Normal(0.5), 5.0, 10.0, |level| level.fract() == 0.0)[2];
+        assert_eq!(whole, 0.0);
+    }
+
+    #[test]
+    fn other_noises_are_none_and_uniform() {
+        assert_eq!(moments(Noise::None, 4.5, 10.0, |level| level == 4.5)[2], 1.0);
+        assert_eq!(moments(Noise::None, 15.0, 10.0, |level| level == 10.0)[2], 1.0);
+        let [mean, deviation, low] = moments(Noise::Uniform, 8.0, 10.0, |level| level < 2.0);
+        assert!((mean - 4.0).abs() < 0.03 && (deviation - 8.0 / 12f64.sqrt()).abs() < 0.02, "{mean} {deviation}");
+        assert!((low - 0.25).abs() < 0.006, "{low}");
+    }
+
+    #[test]
+    fn numbers_for_people_have_no_trailing_zeros() {
+        assert_eq!([0.0, 27.0, 0.405, 0.18999999, 10.0].map(short), ["0", "27", "0.405", "0.19", "10"]);
+    }
+}

@@ -287,3 +287,176 @@ impl fmt::Display for Rand {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::augment::op::Op;
+    use crate::rng::Purpose;
+
+    fn rand(text: &str) -> Rand {
+        Rand::parse(text, text.split('-').skip(1)).unwrap()
+    }
+
+    fn draw_at(rand: &Rand, magnitude: f64, position: u64) -> Ops {
+        let (mut draw, mut ops) = (Draw::at(9, 1, position, Purpose::Augment), Ops::NONE);
+        rand.draw(magnitude, Interpolation::Bicubic, &mut draw, &mut ops).unwrap();
+        ops
+    }
+
+    /// Place in the list of 15.
+    fn index(op: &Op) -> usize {
+        match op {
+            Op::AutoContrast => 0,
+            Op::Equalize => 1,
+            Op::Invert => 2,
+            Op::Rotate { .. } => 3,
+            Op::Posterize { .. } => 4,
+            Op::Solarize { .. } => 5,
+            Op::SolarizeAdd { .. } => 6,
+            Op::Color { .. } => 7,
+            Op::Contrast { .. } => 8,
+            Op::Brightness { .. } => 9,
+            Op::Sharpness { .. } => 10,
+            Op::ShearX { .. } => 11,
+            Op::ShearY { .. } => 12,
+            Op::TranslateX { .. } => 13,
+            Op::TranslateY { .. } => 14,
+            other => panic!("{other:?} is not in the list"),
+        }
+    }
+
+    fn chi_square(counts: &[f64], expected: impl Fn(usize) -> f64) -> f64 {
+        counts.iter().enumerate().map(|(i, n)| (n - expected(i)).powi(2) / expected(i)).sum()
+    }
+
+    #[test]
+    fn two_operations_of_fifteen_are_drawn_with_replacement_and_applied_half_of_the_time() {
+        // Statement 3 of randaugment.md §5.
+        let policy = rand("rand-m9-mstd0.5-inc1");
+        let (mut lengths, mut single, mut pairs) = ([0f64; 3], [0f64; 15], [0f64; 225]);
+        for position in 0..100_000 {
+            let ops = draw_at(&policy, 9.0, position);
+            lengths[ops.len()] += 1.0;
+            match *ops.as_slice() {
+                [ref op] => single[index(op)] += 1.0,
+                [ref first, ref second] => pairs[15 * index(first) + index(second)] += 1.0,
+                _ => {}
+            }
+        }
+        // The 0.1 % points for 2, 14 and 224 degrees of freedom. An image passes untouched with probability a quarter.
+        assert!(chi_square(&lengths, |i| [25e3, 50e3, 25e3][i]) < 13.8, "{lengths:?}");
+        assert!(chi_square(&single, |_| lengths[1] / 15.0) < 36.1, "{single:?}");
+        // All ordered pairs alike, the 15 of equals among them: independent choices, with replacement.
+        assert!(chi_square(&pairs, |_| lengths[2] / 225.0) < 294.0, "{pairs:?}");
+        // Probability 1 and another n.
+        let policy = rand("rand-n5-p1");
+        assert!((0..100).all(|position| draw_at(&policy, 5.0, position).len() == 5));
+    }
+
+    #[test]
+    fn at_magnitude_zero_some_operations_act_as_ever() {
+        // Statement 5, and §4: two chances of 1/15 * 1/2 each.
+        let policy = rand("rand-m0-mstd0.5-inc1");
+        let (mut invert, mut posterize, mut whole, mut strong, images) = (0u32, 0u32, 0u32, 0u32, 200_000u32);
+        let (mut applied, mut above) = (0u32, 0u32);
+        for position in 0..u64::from(images) {
+            let ops = draw_at(&policy, 0.0, position);
+            let has = |test: fn(&Op) -> bool| u32::from(ops.iter().any(test));
+            invert += has(|op| matches!(op, Op::Invert));
+            posterize += has(|op| matches!(op, Op::Posterize { bits: 4 }));
+            whole += has(|op| matches!(op, Op::Invert | Op::AutoContrast | Op::Equalize));
+            strong += has(|op| matches!(op, Op::Invert | Op::AutoContrast | Op::Equalize | Op::Posterize { .. }));
+            for op in ops.iter() {
+                if let Op::Rotate { degrees, .. } = op {
+                    (applied, above) = (applied + 1, above + u32::from(*degrees != 0.0));
+                }
+            }
+        }
+        for (name, count, each) in
+            [("invert", invert, 1.0), ("posterize", posterize, 1.0), ("whole", whole, 3.0), ("strong", strong, 4.0)]
+        {
+            let (found, expected) = (f64::from(count) / f64::from(images), 1.0 - (1.0 - each / 30.0f64).powi(2));
+            // Four standard errors of the largest share are 0.4 %, of the first two 0.22 %.
+            let allowed = if each == 1.0 { 0.003 } else { 0.004 };
+            assert!((found - expected).abs() < allowed, "{name}: {found}, not {expected}");
+        }
+        // Noise about 0 is positive half of the time: a rotation by more than nothing.
+        let share = f64::from(above) / f64::from(applied);
+        assert!((share - 0.5).abs() < 0.02, "{share}");
+    }
+
+    #[test]
+    fn posterize_can_keep_no_bits_at_magnitude_nine() {
+        let policy = rand("rand-m9-mstd0.5-inc1");
+        let mut bits = [0f64; 9];
+        for op in (0..100_000).flat_map(|position| draw_at(&policy, 9.0, position).to_vec()) {
+            if let Op::Posterize { bits: kept } = op {
+                bits[usize::from(kept)] += 1.0;
+            }
+        }
+        let total: f64 = bits.iter().sum();
+        // P(N(9, 0.5) >= 10) = 2.275 %, with a standard error of 0.18 %; P(< 7.5) = 0.135 % keeps 2 bits.
+        assert!((bits[0] / total - 0.022_75).abs() < 0.007, "{bits:?}");
+        assert!(bits[1] / total > 0.96 && bits[2] / total < 0.005, "{bits:?}");
+        assert_eq!(bits[3..].iter().sum::<f64>(), 0.0);
+    }
+
+    #[test]
+    fn weighted_choices_are_without_replacement() {
+        // p_i + sum over j of p_j p_i / (1 - p_j): the chance that i is one of two.
+        for (policy, weights) in [("rand-m5-p1-w0-inc1", WEIGHTS_0), ("rand-m5-p1-tweights", WEIGHTS)] {
+            let total: f64 = weights.iter().sum();
+            let p = weights.map(|weight| weight / total);
+            let mut counts = [0f64; 15];
+            let rand = rand(policy);
+            for position in 0..20_000 {
+                let ops = draw_at(&rand, 5.0, position);
+                assert_ne!(index(&ops[0]), index(&ops[1]), "{policy}");
+                ops.iter().for_each(|op| counts[index(op)] += 1.0);
+            }
+            for i in 0..15 {
+                let second: f64 = (0..15).filter(|&j| j != i).map(|j| p[j] * p[i] / (1.0 - p[j])).sum();
+                let (found, expected) = (counts[i] / 2e4, p[i] + second);
+                assert!((found - expected).abs() < 0.015, "{policy} {i}: {found}, not {expected}");
+            }
+            if policy.contains("w0") {
+                assert_eq!((counts[2], counts[4]), (0.0, 0.0), "neither Invert nor Posterize");
+            }
+        }
+        // As many as there may be: each only once.
+        let ops = draw_at(&rand("rand-m5-p1-n12-t3aw"), 5.0, 0);
+        assert!(ops.iter().enumerate().all(|(i, op)| !ops[..i].contains(op)) && ops.len() == Ops::CAPACITY);
+    }
+
+    #[test]
+    fn sets_hold_their_operations() {
+        let drawn = |text: &str, test: fn(&Op) -> bool| {
+            let rand = rand(text);
+            (0..200).all(|position| draw_at(&rand, 8.0, position).iter().all(test))
+        };
+        assert!(drawn("rand-p1-t3a", |op| matches!(
+            op,
+            Op::Solarize { threshold: 52 } | Op::Color { .. } | Op::GaussianBlur { .. }
+        )));
+        assert!(drawn("rand-p1", |op| !matches!(op, Op::Posterize { bits } if *bits != 3)));
+        assert!(drawn("rand-p1-inc0", |op| !matches!(op, Op::Posterize { bits } if *bits != 1)));
+    }
+
+    #[test]
+    fn the_order_of_the_numbers_is_choices_then_operation_by_operation() {
+        let policy = rand("rand-m9-mstd0.5-inc1");
+        for position in 0..200 {
+            let mut draw = Draw::at(9, 1, position, Purpose::Augment);
+            let chosen = [draw.below(15), draw.below(15)].map(|index| INCREASING[index as usize]);
+            let mut expected = Ops::NONE;
+            for operator in chosen {
+                if draw.chance(0.5) {
+                    let level = (9.0 + 0.5 * draw.normal()).clamp(0.0, 10.0);
+                    expected.push(operator.draw(level, Interpolation::Bicubic, &mut draw)).unwrap();
+                }
+            }
+            assert_eq!(draw_at(&policy, 9.0, position), expected, "{position}");
+        }
+    }
+}
