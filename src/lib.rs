@@ -45,6 +45,7 @@ struct Readme;
 pub mod error;
 pub mod shape;
 
+mod nearest;
 mod rng;
 
 pub mod plan;

@@ -8,6 +8,12 @@
 //! nothing random is left for an engine. [`Augmenter`] runs them on interleaved RGB bytes with Pillow's arithmetic
 //! (`randaugment.md` §2), because that is what the recipes of vision transformers were tuned with.
 
+mod interpolation;
+mod jitter;
 mod op;
+mod policy;
 
+pub use interpolation::Interpolation;
+pub use jitter::{Blur, ColorJitter, Jitter, Solarize};
 pub use op::{Op, Ops, Sampling};
+pub use policy::{NAMES, Policy};

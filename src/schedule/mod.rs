@@ -18,7 +18,6 @@
 
 mod efficient_train;
 pub mod learning_rate;
-mod nearest;
 pub mod released;
 mod table;
 
@@ -26,6 +25,7 @@ pub use efficient_train::ModelRow;
 pub use learning_rate::LearningRate;
 
 use crate::error::{Error, Result};
+use crate::nearest;
 use crate::shape::BandCrop;
 use serde::{Deserialize, Serialize};
 use std::path::Path;

@@ -1,7 +1,8 @@
 //! A schedule as a TOML table: reading with checks of every row, and writing.
 
-use super::{Options, Replay, SAME_MOMENT, Schedule, Stage, check_epochs, check_sizes, nearest};
+use super::{Options, Replay, SAME_MOMENT, Schedule, Stage, check_epochs, check_sizes};
 use crate::error::{Error, Result};
+use crate::nearest;
 use crate::shape::BandCrop;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;

@@ -1,7 +1,7 @@
 //! The nearest of some known names to one that is not known, for error messages.
 
 /// ", did you mean `name`?"-text for `unknown`, or nothing if no candidate is near.
-pub(super) fn hint<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn hint<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     nearest(unknown, known).map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
 }
 
