@@ -202,7 +202,7 @@ fn wave(t: f32) -> [f32; 2] {
     let sin = -0.000_035_877_26;
     let sin = sin * z + 0.002_489_872;
     let sin = sin * z - 0.080_745_37;
-    let sin = sin * z + 0.785_398_1;
+    let sin = sin * z + std::f32::consts::FRAC_PI_4;
     [cos * z + 1.0, sin * t]
 }
 
