@@ -4,8 +4,8 @@
 //! Erasing ─(draw: seed, epoch, position; H, W)─► Erasures ─► erase: planes (3, H, W), normalised, in place
 //! ```
 //!
-//! The rules are `randaugment.md` §3 step 7 and timm 0.4.12's `data/random_erasing.py`; the paper is Zhong et al., *Random Erasing
-//! Data Augmentation*, 2020. The pixels are filled in `ops`, from numbers that are drawn here.
+//! The rules are `randaugment.md` §3 step 7 and timm 0.4.12's `data/random_erasing.py`; the paper is Zhong et al., *Random
+//! Erasing Data Augmentation*, 2020. The pixels are filled in `ops`, from numbers that are drawn here.
 
 use crate::error::{Error, Result};
 use crate::rng::Draw;

@@ -2,8 +2,8 @@
 //!
 //! # The noise
 //! A value is a pure function of (key, channel, row and column in the box), so that a box can be filled in any order and by any
-//! device. It takes 32-bit integers, modulo 2^32, and f32 only. First, for the box, the key's halves are spread over all bits, so
-//! that neighbouring keys have nothing in common:
+//! device. It takes 32-bit integers, modulo 2^32, and f32 only. First, for the box, the key's halves are spread over all
+//! bits, so that neighbouring keys have nothing in common:
 //!
 //! ```text
 //! k = hash(low half of the key ^ hash(high half))
@@ -202,7 +202,7 @@ fn wave(t: f32) -> [f32; 2] {
     let sin = -0.000_035_877_26;
     let sin = sin * z + 0.002_489_872;
     let sin = sin * z - 0.080_745_37;
-    let sin = sin * z + 0.785_398_1;
+    let sin = sin * z + std::f32::consts::FRAC_PI_4;
     [cos * z + 1.0, sin * t]
 }
 
@@ -226,8 +226,8 @@ mod tests {
     /// The recipe of the head of this file, one value at a time, with f64 functions.
     fn reference(key: u64, [h, w]: [u32; 2], c: u32, y: u32, x: u32) -> f64 {
         let hash = |z: u32| {
-            let z = u64::from(z ^ (z >> 16)) * 0x85eb_ca6b & 0xffff_ffff;
-            let z = (z ^ (z >> 13)) * 0xc2b2_ae35 & 0xffff_ffff;
+            let z = u64::from(z ^ (z >> 16)) * 0x85eb_ca6b % (1 << 32);
+            let z = (z ^ (z >> 13)) * 0xc2b2_ae35 % (1 << 32);
             (z ^ (z >> 16)) as u32
         };
         let (low, high) = ((key & 0xffff_ffff) as u32, (key >> 32) as u32);

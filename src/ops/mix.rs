@@ -49,7 +49,7 @@ struct Pair<'a> {
 }
 
 /// What a run of values becomes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Take {
     Own,
     Partner,
@@ -67,24 +67,34 @@ impl Kernel for Pair<'_> {
         if rects == [None, None] {
             return run(mixed.map(|mixed| take(mixed, false)), front, back);
         }
-        // Within a row, what happens changes at the edges of the boxes only.
+        // Within a row, what happens changes at the edges of the boxes only; from row to row, where a box begins or ends.
         let edges = |rect: Option<Rect>| rect.map_or([0, 0], |r| [r.x as usize, (r.x + r.width) as usize]);
         let ([a, b], [c, d]) = (edges(rects[0]), edges(rects[1]));
         let mut edges = [0, a, b, c, d, side];
         edges.sort_unstable();
+        let mut runs = [(0, 0, [Take::Own; 2]); 5];
+        let (mut of_rows, mut count) = ([false; 2], 0);
         for (n, (front, back)) in front.chunks_exact_mut(side).zip(back.chunks_exact_mut(side)).enumerate() {
-            for edge in edges.windows(2).filter(|edge| edge[0] < edge[1]) {
-                let inside = rects.map(|rect| rect.is_some_and(|r| holds(r, n % side, edge[0])));
-                let takes = [take(mixed[0], inside[0]), take(mixed[1], inside[1])];
-                run(takes, &mut front[edge[0]..edge[1]], &mut back[edge[0]..edge[1]]);
+            let y = n % side;
+            let holds_row = rects.map(|rect| rect.is_some_and(|r| (r.y..r.y + r.height).contains(&(y as u32))));
+            if n == 0 || holds_row != of_rows {
+                (of_rows, count) = (holds_row, 0);
+                for edge in edges.windows(2).filter(|edge| edge[0] < edge[1]) {
+                    let inside = |i: usize| {
+                        holds_row[i] && rects[i].is_some_and(|r| (r.x..r.x + r.width).contains(&(edge[0] as u32)))
+                    };
+                    let takes = [take(mixed[0], inside(0)), take(mixed[1], inside(1))];
+                    if takes != [Take::Own; 2] {
+                        runs[count] = (edge[0], edge[1], takes);
+                        count += 1;
+                    }
+                }
+            }
+            for (start, end, takes) in &runs[..count] {
+                run(*takes, &mut front[*start..*end], &mut back[*start..*end]);
             }
         }
     }
-}
-
-fn holds(rect: Rect, y: usize, x: usize) -> bool {
-    (rect.y as usize..(rect.y + rect.height) as usize).contains(&y)
-        && (rect.x as usize..(rect.x + rect.width) as usize).contains(&x)
 }
 
 #[inline(always)]
@@ -102,9 +112,9 @@ fn run(takes: [Take; 2], front: &mut [f32], back: &mut [f32]) {
     let each = front.iter_mut().zip(back.iter_mut());
     match takes {
         [Take::Own, Take::Own] => {}
-        [Take::Own, Take::Partner] => back.copy_from_slice(front),
-        [Take::Partner, Take::Own] => front.copy_from_slice(back),
-        [Take::Partner, Take::Partner] => each.for_each(|(x, y)| std::mem::swap(x, y)),
+        [Take::Own, Take::Partner] => exchange::<false, true>(front, back),
+        [Take::Partner, Take::Own] => exchange::<true, false>(front, back),
+        [Take::Partner, Take::Partner] => exchange::<true, true>(front, back),
         [Take::Own, Take::Both { own, partner }] => each.for_each(|(x, y)| *y = *y * own + *x * partner),
         [Take::Both { own, partner }, Take::Own] => each.for_each(|(x, y)| *x = *x * own + *y * partner),
         [Take::Partner, Take::Both { own, partner }] => {
@@ -116,6 +126,24 @@ fn run(takes: [Take; 2], front: &mut [f32], back: &mut [f32]) {
         [Take::Both { own: a, partner: b }, Take::Both { own: c, partner: d }] => {
             each.for_each(|(x, y)| (*x, *y) = (*x * a + *y * b, *y * c + *x * d));
         }
+    }
+}
+
+/// Values of the partner's where the flag of the image is set. Groups of 16 move as a whole: a plain loop is compiled to 64
+/// at a time and then single values, which at the width of a box costs more (measured for CutMix of 64 x 3 x 96 x 96:
+/// 0.31 ms instead of 0.12).
+#[inline(always)]
+fn exchange<const FRONT: bool, const BACK: bool>(front: &mut [f32], back: &mut [f32]) {
+    let ((groups, front), (others, back)) = (front.as_chunks_mut::<16>(), back.as_chunks_mut::<16>());
+    for (group, other) in groups.iter_mut().zip(others) {
+        let (x, y) = (*group, *other);
+        *group = if FRONT { y } else { x };
+        *other = if BACK { x } else { y };
+    }
+    for (value, other) in front.iter_mut().zip(back) {
+        let (x, y) = (*value, *other);
+        *value = if FRONT { y } else { x };
+        *other = if BACK { x } else { y };
     }
 }
 
