@@ -133,19 +133,14 @@ fn bench(c: &mut Criterion) {
     for (name, crop) in [("fourier", BandCrop::FOURIER), ("lanczos", BandCrop::Lanczos)] {
         for (path, fuse) in [("fused", true), ("plain", false)] {
             for band in [96, 128, 160, 192, 224] {
-                let plan = SamplePlan {
-                    crop: ResizedCrop {
-                        region: Rect::whole(view.size),
-                        grid: base,
-                        window: Rect::whole(base),
-                        filter: Filter::Bicubic,
-                    },
-                    flip: true,
-                    band: (band != 224).then_some(BandPlan { band, crop }),
-                    fuse,
-                    mean: [0.485, 0.456, 0.406],
-                    std: [0.229, 0.224, 0.225],
+                let resized = ResizedCrop {
+                    region: Rect::whole(view.size),
+                    grid: base,
+                    window: Rect::whole(base),
+                    filter: Filter::Bicubic,
                 };
+                let band_plan = (band != 224).then_some(BandPlan { band, crop });
+                let plan = SamplePlan { flip: true, band: band_plan, fuse, ..SamplePlan::new(resized) };
                 let mut out = vec![0.0; 3 * (band * band) as usize];
                 let mut renderer = Renderer::new();
                 group.bench_function(BenchmarkId::new(format!("{name}/{path}"), band), |b| {

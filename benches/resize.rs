@@ -45,14 +45,8 @@ fn bench(c: &mut Criterion) {
             });
 
             // Mean 0 and deviation 1/255: grey levels come out.
-            let plan = SamplePlan {
-                crop: ResizedCrop { region: Rect::whole(size), grid: base, window: Rect::whole(base), filter },
-                flip: false,
-                band: None,
-                fuse: true,
-                mean: [0.0; 3],
-                std: [1.0 / 255.0; 3],
-            };
+            let crop = ResizedCrop { region: Rect::whole(size), grid: base, window: Rect::whole(base), filter };
+            let plan = SamplePlan { mean: [0.0; 3], std: [1.0 / 255.0; 3], ..SamplePlan::new(crop) };
             let (mut renderer, mut planes) = (Renderer::new(), vec![0.0f32; 3 * (SIDE * SIDE) as usize]);
             renderer.render(view, area, &plan, &mut planes).unwrap();
             let pixels_of_plane = (SIDE * SIDE) as usize;

@@ -1,6 +1,7 @@
 //! What the loader hands over: images, labels, and the stage that made them.
 
 use crate::error::{Error, Result};
+use crate::mix::{Mixing, soft_targets};
 use crate::schedule::Stage;
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex};
 pub struct Batch {
     /// Pixels, `(N, 3, B, B)` f32, red green blue, normalised by the recipe's mean and standard deviation.
     pub images: Images,
-    /// Class index of each image, `N` values.
+    /// Class index of each image, `N` values; of a mixed image that of its own part ([`Batch::soft_targets`]).
     pub labels: Vec<u32>,
     /// The stage that made the batch.
     pub stage: Stage,
@@ -24,6 +25,10 @@ pub struct Batch {
     pub indices: Vec<u32>,
     /// How many of the images, the first ones, were made for this batch; the others come from the replay buffer.
     pub fresh: usize,
+    /// RandAugment's mean magnitude in this batch, `0..=10`, whether or not the recipe has a policy that follows it.
+    pub magnitude: f64,
+    /// How images were mixed by Mixup and CutMix; `None` where they were not.
+    pub mixing: Option<Mixing>,
 }
 
 impl Batch {
@@ -38,7 +43,17 @@ impl Batch {
             return Err(Error::config("labels", format!("{} labels for {n} images", labels.len())));
         }
         let indices = (0..n as u32).collect();
-        Ok(Self { images, labels, stage, epoch: 0, step: 0, progress: 0.0, indices, fresh: n })
+        let magnitude = stage.magnitude;
+        Ok(Self { images, labels, stage, epoch: 0, step: 0, progress: 0.0, indices, fresh: n, magnitude, mixing: None })
+    }
+
+    /// What to train towards: `(N, classes)`, rows that sum to 1. `smoothing` is spread evenly over all classes, the rest is on
+    /// the image's label, and on its partner's by their shares where it is mixed (`randaugment.md` §3).
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a label is no class, or if smoothing is not in `0..=1`.
+    pub fn soft_targets(&self, classes: usize, smoothing: f64) -> Result<Vec<f32>> {
+        soft_targets(&self.labels, self.mixing.as_ref(), classes, smoothing)
     }
 
     /// Number of images: N.

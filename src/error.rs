@@ -116,6 +116,23 @@ impl Error {
         move |source| Self::Io { path: path.to_owned(), source }
     }
 
+    /// A mistake in a TOML file, or in what it says: with its line, and the key that an unknown one may have been meant for.
+    pub(crate) fn in_toml(origin: &str, text: &str, error: &toml::de::Error) -> Self {
+        let line = |byte: usize| 1 + text.bytes().take(byte).filter(|b| *b == b'\n').count();
+        let place = match error.span() {
+            Some(span) => format!("{origin}, line {}", line(span.start)),
+            None => origin.to_owned(),
+        };
+        let message = error.message();
+        // Serde's words: unknown field `a`, expected one of `b`, `c`.
+        let mut names = message.split('`').skip(1).step_by(2);
+        let hint = match names.next().filter(|_| message.starts_with("unknown field")) {
+            Some(unknown) => crate::nearest::hint(unknown, names),
+            None => String::new(),
+        };
+        Self::config(place, format!("{message}{hint}"))
+    }
+
     pub(crate) fn source(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
         Self::Source { path: path.into(), reason: reason.into() }
     }

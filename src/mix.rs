@@ -27,6 +27,19 @@ pub enum MixMode {
     Elem,
 }
 
+impl std::str::FromStr for MixMode {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self> {
+        match s {
+            "batch" => Ok(Self::Batch),
+            "pair" => Ok(Self::Pair),
+            "elem" => Ok(Self::Elem),
+            _ => Err(Error::config("mix mode", format!("`{s}` is not known; use batch, pair or elem"))),
+        }
+    }
+}
+
 /// Settings of Mixup and CutMix. The default is DeiT's, which EfficientTrain takes over.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -1,7 +1,9 @@
 //! The plan of one sample: every random number is drawn here, on the host, before an engine runs.
 
+use crate::augment::{Op, Ops};
+use crate::erase::Erasures;
 use crate::error::{Error, Result};
-use crate::recipe::Recipe;
+use crate::recipe::{AugmentAt, IMAGENET_FILL, IMAGENET_MEAN, IMAGENET_STD, Recipe};
 use crate::rng::{Draw, Purpose, mix};
 use crate::schedule::Stage;
 use crate::shape::{BandCrop, Filter, Rect, Size};
@@ -39,8 +41,19 @@ pub struct SamplePlan {
     pub flip: bool,
     /// Crop in frequency; `None` where the crop already has the output's size.
     pub band: Option<BandPlan>,
-    /// Run crop and band crop as one linear map.
+    /// Run crop and band crop as one linear map, as far as nothing comes between.
     pub fuse: bool,
+    /// Augmentation of the 8-bit pixels, in this order.
+    pub ops: Ops,
+    /// Whether `ops` come before the band crop, at the base size, or after it.
+    pub augment_at: AugmentAt,
+    /// What geometric operations put where there is no image.
+    pub fill: [u8; 3],
+    /// Boxes that are erased in the normalised values.
+    pub erasures: Erasures,
+    /// Whether `erasures` are in the pixels of the base size, before the band crop; else in the output's. Never with
+    /// [`AugmentAt::Band`].
+    pub erase_before_band: bool,
     /// Mean by channel, of values in `0..=1`.
     pub mean: [f32; 3],
     /// Standard deviation by channel.
@@ -48,6 +61,28 @@ pub struct SamplePlan {
 }
 
 impl SamplePlan {
+    /// The crop and nothing else: no flip, band, augmentation or erasing; fused; ImageNet's mean and standard deviation.
+    pub const fn new(crop: ResizedCrop) -> Self {
+        Self {
+            crop,
+            flip: false,
+            band: None,
+            fuse: true,
+            ops: Ops::NONE,
+            augment_at: AugmentAt::Base,
+            fill: IMAGENET_FILL,
+            erasures: Erasures::NONE,
+            erase_before_band: false,
+            mean: IMAGENET_MEAN,
+            std: IMAGENET_STD,
+        }
+    }
+
+    /// Whether something comes between crop and band that no linear map can be: augmentation, or erasing before the band.
+    pub fn has_steps(&self) -> bool {
+        !self.ops.is_empty() || (self.erase_before_band && !self.erasures.is_empty())
+    }
+
     /// Side of the square output in pixels.
     pub fn output(&self) -> u32 {
         self.band.map_or(self.crop.window.width, |b| b.band)
@@ -74,14 +109,25 @@ impl SampleKey {
     }
 }
 
-/// Plan of a training sample: random resized crop and flip (`randaugment.md` §3 steps 1 and 2), then the stage's band.
+/// Plan of a training sample: random resized crop, flip, augmentation, erasing (`randaugment.md` §3), and the stage's band.
 ///
-/// `progress` is the share of the run's compute consumed before the batch; `size` is the image's after orientation.
+/// `magnitude` is RandAugment's mean ([`Recipe::magnitude_at`]); `size` is the image's after orientation.
 ///
 /// # Errors
-/// [`Error::Config`] if the image has no pixels.
-pub fn train(key: SampleKey, stage: &Stage, progress: f64, recipe: &Recipe, size: Size) -> Result<SamplePlan> {
+/// [`Error::Config`] if the image has no pixels, or if the recipe makes more operations than an image can have.
+pub fn train(key: SampleKey, stage: &Stage, magnitude: f64, recipe: &Recipe, size: Size) -> Result<SamplePlan> {
     not_empty(size)?;
+    let band = band(stage);
+    let output = Size::square(stage.band);
+    let (erasures, erase_before_band) = match &recipe.erasing {
+        None => (Erasures::NONE, false),
+        Some(erasing) => {
+            let base = recipe.augment_at == AugmentAt::Base;
+            let before = base && band.is_some_and(|band| erasing.at.is_before(band.crop));
+            let side = if before { Size::square(stage.base) } else { output };
+            (erasing.draw(&mut key.draw(Purpose::Erase), side), before)
+        }
+    };
     Ok(SamplePlan {
         crop: ResizedCrop {
             region: random_crop(&mut key.draw(Purpose::Crop), size, recipe.scale, recipe.ratio),
@@ -90,11 +136,37 @@ pub fn train(key: SampleKey, stage: &Stage, progress: f64, recipe: &Recipe, size
             filter: recipe.filter,
         },
         flip: key.draw(Purpose::Flip).chance(recipe.flip),
-        band: band(stage),
+        band,
         fuse: recipe.fuse,
+        ops: augmentation(key, stage, magnitude, recipe)?,
+        augment_at: recipe.augment_at,
+        fill: recipe.fill,
+        erasures,
+        erase_before_band,
         mean: recipe.mean,
         std: recipe.std,
     })
+}
+
+/// The policy's operations, then the jitter's. Lengths in pixels are those of the size that they run at.
+fn augmentation(key: SampleKey, stage: &Stage, magnitude: f64, recipe: &Recipe) -> Result<Ops> {
+    let base = Size::square(stage.base);
+    let mut ops = match &recipe.augment {
+        Some(policy) => policy.draw(&mut key.draw(Purpose::Augment), magnitude, recipe.interpolation, base)?,
+        None => Ops::NONE,
+    };
+    if recipe.jitter.most() > 0 {
+        recipe.jitter.draw(&mut key.draw(Purpose::Jitter), &mut ops)?;
+    }
+    if recipe.augment_at == AugmentAt::Band {
+        let scale = (f64::from(stage.band) / f64::from(stage.base)) as f32;
+        for op in ops.as_mut_slice() {
+            if let Op::GaussianBlur { radius } = op {
+                *radius *= scale;
+            }
+        }
+    }
+    Ok(ops)
 }
 
 /// Plan of an evaluation sample: resize of the shorter side, centre crop (`low-frequency-crop.md` §4).
@@ -112,12 +184,11 @@ pub fn eval(stage: &Stage, recipe: &Recipe, size: Size) -> Result<SamplePlan> {
         BandCrop::Lanczos => (stage.band, None),
     };
     Ok(SamplePlan {
-        crop: center_crop(size, side, recipe.eval_crop_ratio, recipe.filter),
-        flip: false,
         band,
         fuse: false,
         mean: recipe.mean,
         std: recipe.std,
+        ..SamplePlan::new(center_crop(size, side, recipe.eval_crop_ratio, recipe.filter))
     })
 }
 

@@ -1,6 +1,10 @@
 //! What happens to an image between decoding and the batch, apart from the band: crop, flip, augmentation, normalisation,
 //! erasing; and to the batch: mixing, replay.
 
+mod preset;
+
+pub use preset::{Preset, SchedulePreset, TrainPreset};
+
 use crate::augment::{Interpolation, Jitter, Ops, Policy};
 use crate::erase::Erasing;
 use crate::error::{Error, Result};
@@ -28,8 +32,19 @@ pub enum ReplayMode {
     Reaugment,
 }
 
-/// How strong RandAugment is, over a run. Only a `rand` policy without noise of its own choosing follows it
-/// ([`Policy::follows_magnitude`]).
+impl std::str::FromStr for ReplayMode {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self> {
+        match s {
+            "repeat" => Ok(Self::Repeat),
+            "reaugment" => Ok(Self::Reaugment),
+            _ => Err(Error::config("replay mode", format!("`{s}` is not known; use repeat or reaugment"))),
+        }
+    }
+}
+
+/// How strong RandAugment is, over a run. Only `rand` policies follow it ([`Policy::follows_magnitude`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Magnitude {
@@ -193,7 +208,8 @@ impl Recipe {
         self.mix.iter().try_for_each(Mix::check)?;
         let most = self.augment.as_ref().map_or(0, Policy::most) + self.jitter.most();
         if most > Ops::CAPACITY {
-            let reason = format!("up to {most} operations an image, jitter included; at most {} are kept", Ops::CAPACITY);
+            let reason =
+                format!("up to {most} operations an image, jitter included; at most {} are kept", Ops::CAPACITY);
             return Err(Error::config("recipe.augment", reason));
         }
         if self.magnitude == Magnitude::Policy

@@ -51,7 +51,7 @@ impl Picture {
 fn plan(region: Rect, grid: Size, window: Rect, filter: Filter, band: Option<(u32, BandCrop)>) -> SamplePlan {
     let band = band.map(|(band, crop)| BandPlan { band, crop });
     let crop = ResizedCrop { region, grid, window, filter };
-    SamplePlan { crop, flip: false, band, fuse: true, mean: MEAN, std: STD }
+    SamplePlan { band, mean: MEAN, std: STD, ..SamplePlan::new(crop) }
 }
 
 fn square(picture: &Picture, base: u32, filter: Filter, band: Option<(u32, BandCrop)>) -> SamplePlan {

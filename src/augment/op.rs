@@ -147,6 +147,11 @@ impl Ops {
     pub fn as_slice(&self) -> &[Op] {
         &self.ops[..usize::from(self.len)]
     }
+
+    /// The operations in their order, to be changed.
+    pub fn as_mut_slice(&mut self) -> &mut [Op] {
+        &mut self.ops[..usize::from(self.len)]
+    }
 }
 
 impl Default for Ops {

@@ -2,11 +2,13 @@
 
 use super::machine::{self, Machine};
 use super::table::table;
+use super::transform::Transform;
 use crate::decode::SCALE_MARGIN;
 use crate::engine::Cpu;
 use crate::loader::{Counters, Loader, OnBadFile};
+use crate::recipe::Preset;
 use crate::schedule::{Options, Schedule};
-use crate::{BandCrop, Filter, Recipe, Result, Source, Stage, source};
+use crate::{BandCrop, Recipe, Result, Source, Stage, source};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,15 +42,17 @@ pub(crate) struct LoaderArgs {
     /// Batches made ahead.
     #[arg(long, default_value_t = 4)]
     prefetch: usize,
-    /// Resampling filter of the crop.
-    #[arg(long, default_value = "bicubic")]
-    filter: Filter,
+    /// Recipe whose transform is measured: plain, deit_tiny, deit_small, efficienttrain_pp_deit_small, or a .toml recipe.
+    #[arg(long, default_value = "plain", value_name = "NAME")]
+    recipe: String,
+    /// RandAugment's mean magnitude, where the recipe's policy has none of its own.
+    #[arg(long, default_value_t = 9.0, value_name = "M")]
+    stage_magnitude: f64,
+    #[command(flatten)]
+    transform: Transform,
     /// How the band is cut: lanczos, fourier, fourier-half-pixel.
     #[arg(long, default_value = "lanczos")]
     crop: BandCrop,
-    /// Run crop and band crop one after the other instead of as one linear map.
-    #[arg(long)]
-    no_fuse: bool,
     /// Decoded pixels to keep for each pixel needed, where a JPEG is decoded at a reduced scale; less is faster and blurs
     /// (`bandfeed::decode::SCALE_MARGIN`).
     #[arg(long, default_value_t = SCALE_MARGIN, value_parser = super::positive)]
@@ -105,9 +109,8 @@ struct Report<'a> {
     base: u32,
     batch_size: usize,
     prefetch: usize,
-    filter: Filter,
+    recipe: Recipe,
     crop: String,
-    fused: bool,
     scale_margin: f64,
     peak_memory_bytes: Option<u64>,
     /// Files that gave no image, and were replaced by others.
@@ -120,6 +123,7 @@ struct Report<'a> {
 pub(crate) fn run(command: &Command) -> Result<()> {
     let Command::Loader(args) = command;
     let source = source::open(&args.source)?;
+    let recipe = args.transform.apply(Preset::named(&args.recipe)?.transform)?;
     let mut bands = args.bands.clone();
     if bands.is_empty() {
         bands = bands_of(&args.schedule, args.base)?;
@@ -133,7 +137,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
     for round in 0..args.rounds.max(1) {
         let pairs = workers.iter().flat_map(|&w| bands.iter().map(move |&b| (w, b)));
         for (at, (workers, band)) in pairs.enumerate() {
-            let window = measure(args, &source, workers, band, round as u64)?;
+            let window = measure(args, &recipe, &source, workers, band, round as u64)?;
             if round == 0 {
                 rows.push(Row::new(workers, band, args.base));
             }
@@ -150,9 +154,8 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         base: args.base,
         batch_size: args.batch_size,
         prefetch: args.prefetch,
-        filter: args.filter,
+        recipe,
         crop: args.crop.to_string(),
-        fused: !args.no_fuse,
         scale_margin: args.scale_margin,
         peak_memory_bytes: machine::peak_memory(),
         bad_files,
@@ -183,12 +186,19 @@ struct Window {
     bad_files: usize,
 }
 
-fn measure(args: &LoaderArgs, source: &Arc<dyn Source>, workers: usize, band: u32, round: u64) -> Result<Window> {
-    let stage = Stage::fixed(args.base, band, args.crop, args.batch_size);
+fn measure(
+    args: &LoaderArgs,
+    recipe: &Recipe,
+    source: &Arc<dyn Source>,
+    workers: usize,
+    band: u32,
+    round: u64,
+) -> Result<Window> {
+    let mut stage = Stage::fixed(args.base, band, args.crop, args.batch_size);
+    stage.magnitude = args.stage_magnitude;
     let endless = Schedule::fixed(stage).with_epochs(1e9)?;
-    let recipe = Recipe { filter: args.filter, fuse: !args.no_fuse, ..Recipe::default() };
     let mut loader = Loader::builder(source.clone(), endless)
-        .recipe(recipe)
+        .recipe(recipe.clone())
         .seed(args.seed + round)
         .workers(workers)
         .engine(Arc::new(Cpu::default().scale_margin(args.scale_margin)))
@@ -277,18 +287,18 @@ fn median(sorted: &[f64]) -> f64 {
 fn print(report: &Report<'_>, args: &LoaderArgs) {
     println!("{}", report.machine);
     println!(
-        "{}: {} images; batches of {}, {} made ahead; {:?} crop to {}, {} band crop{}; scale margin {}; {} rounds of {} s\n",
+        "{}: {} images; batches of {}, {} made ahead; base {}, {} band crop{}; scale margin {}; {} rounds of {} s\n{}\n",
         report.source,
         report.images,
         report.batch_size,
         report.prefetch,
-        report.filter,
         report.base,
         report.crop,
-        if report.fused { ", fused" } else { "" },
+        if report.recipe.fuse { ", fused" } else { "" },
         report.scale_margin,
         args.rounds,
-        args.seconds
+        args.seconds,
+        super::report::transform(&report.recipe)
     );
     let rows: Vec<Vec<String>> = report
         .rows

@@ -88,6 +88,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         workers: cores(),
         prefetch: 4,
         on_bad_file: OnBadFile::Fail,
+        memory_limit: None,
         checkpoint_every: Duration::from_secs(60),
     };
     job.run()

@@ -1,5 +1,6 @@
 //! The options that fit a schedule to a run, for every command that takes a schedule.
 
+use crate::recipe::SchedulePreset;
 use crate::schedule::{EarlyBatch, ModelRow, Options, Schedule, released::Replay};
 use crate::{BandCrop, Error, Result};
 
@@ -42,23 +43,24 @@ pub struct Fit {
 }
 
 impl Fit {
-    /// The schedule of this name or path, fitted.
+    /// The schedule of this name or path, fitted to the options given, and where they are silent to `recipe`'s.
     ///
     /// # Errors
     /// As [`Schedule::named`]; [`Error::Config`] also if a TOML table says otherwise than an option, or if `released` is
     /// asked of a schedule that has no released form.
-    pub fn schedule(&self, name: &str) -> Result<Schedule> {
-        let standard = Options::default();
-        let options = Options {
-            base: self.base.unwrap_or(standard.base),
-            patch: self.patch.unwrap_or(standard.patch),
-            batch_size: self.batch_size.unwrap_or(standard.batch_size),
-            base_parts: self.base_parts.unwrap_or(standard.base_parts),
-            epochs: self.epochs.unwrap_or(standard.epochs),
-            crop: self.crop,
-            replay: self.replay.unwrap_or(standard.replay),
-            early_batch: self.early_batch.unwrap_or(standard.early_batch),
+    pub fn schedule(&self, name: &str, recipe: &SchedulePreset) -> Result<Schedule> {
+        let own = SchedulePreset {
+            name: name.to_owned(),
+            base: self.base.or(recipe.base),
+            patch: self.patch.or(recipe.patch),
+            batch_size: self.batch_size.or(recipe.batch_size),
+            base_parts: self.base_parts.or(recipe.base_parts),
+            epochs: self.epochs.or(recipe.epochs),
+            crop: self.crop.or(recipe.crop),
+            replay: self.replay.or(recipe.replay),
+            early_batch: self.early_batch.or(recipe.early_batch),
         };
+        let options = own.options();
         if self.released {
             return Schedule::released(self.released_row(name, &options)?, &options);
         }
@@ -132,7 +134,7 @@ mod tests {
 
     fn schedule(words: &[&str]) -> Result<Schedule> {
         let program = Program::try_parse_from(std::iter::once(&"program").chain(words)).expect("valid arguments");
-        program.fit.schedule(&program.name)
+        program.fit.schedule(&program.name, &SchedulePreset::default())
     }
 
     #[test]

@@ -168,14 +168,19 @@ impl Live {
 impl Watch for Live {
     fn stage(&mut self, stage: &Stage) {
         self.print(&format!(
-            "stage {}/{}: {:.0} to {:.0} % of the compute, band {} ({}), batches of {}",
+            "stage {}/{}: {:.0} to {:.0} % of the compute, band {} ({}), magnitude {}, batches of {}{}",
             stage.index + 1,
             self.stages,
             stage.start * 100.0,
             stage.end * 100.0,
             stage.band,
             if stage.band == stage.base { "the whole image".to_owned() } else { stage.crop.to_string() },
-            stage.batch_size
+            stage.magnitude,
+            stage.batch_size,
+            match stage.replay.is_on() {
+                true => format!(", {} of them new", stage.fresh()),
+                false => String::new(),
+            }
         ));
         self.stage = Some(stage.clone());
         self.recent.clear();

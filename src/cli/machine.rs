@@ -69,8 +69,18 @@ pub(crate) fn memory() -> Option<u64> {
     status_kib("VmRSS:")
 }
 
+/// Three quarters of the memory that the system says is free for use, in bytes.
+pub(crate) fn memory_budget() -> Option<u64> {
+    kib("/proc/meminfo", "MemAvailable:").map(|bytes| bytes / 4 * 3)
+}
+
 fn status_kib(field: &str) -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    kib("/proc/self/status", field)
+}
+
+/// A field of one of the system's tables in kibibytes, as bytes.
+fn kib(path: &str, field: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(path).ok()?;
     let line = text.lines().find(|l| l.starts_with(field))?;
     let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kib * 1024)

@@ -9,12 +9,12 @@ pub mod fit;
 #[cfg(feature = "train")]
 mod live;
 mod machine;
-#[cfg(feature = "train")]
 mod report;
 pub mod schedule;
 mod table;
 #[cfg(feature = "train")]
 mod train;
+mod transform;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

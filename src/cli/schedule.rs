@@ -2,6 +2,7 @@
 
 use super::chart::{At, Chart, Note, Panel, Reference, Series, Style};
 use super::fit::Fit;
+use crate::recipe::SchedulePreset;
 use crate::schedule::learning_rate::ReleasedLearningRate;
 use crate::schedule::released;
 use crate::schedule::{LearningRate, Options, Schedule, Stage};
@@ -42,7 +43,7 @@ pub struct Args {
 /// # Errors
 /// As [`Fit::schedule`]; [`Error::Io`] if a file or standard output cannot be written.
 pub fn run(args: &Args) -> Result<()> {
-    let schedule = args.fit.schedule(&args.name)?;
+    let schedule = args.fit.schedule(&args.name, &SchedulePreset::default())?;
     let text = if args.toml {
         schedule.to_toml()
     } else if args.json {
@@ -310,7 +311,7 @@ mod tests {
 
     fn schedule(words: &[&str]) -> Result<Schedule> {
         let args = args(words);
-        args.fit.schedule(&args.name)
+        args.fit.schedule(&args.name, &SchedulePreset::default())
     }
 
     #[test]

@@ -4,12 +4,12 @@ use super::fit::Fit;
 use super::live::{self, Live};
 use super::machine::Machine;
 use super::report;
+use super::transform::Transform;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::loader::{BadFile, Loader, OnBadFile, State};
-use crate::recipe::Recipe;
+use crate::recipe::{Preset, Recipe, TrainPreset};
 use crate::schedule::{LearningRate, Schedule, Stage};
-use crate::shape::Filter;
 use crate::source::{self, Source};
 use crate::train::{self, AdamWConfig, Checkpoints, Device, Pass, Run, Summary, TrainConfig, Trainer, VitConfig};
 use burn::module::Module;
@@ -29,10 +29,14 @@ pub(crate) struct Args {
     /// Validation images, in the same form and with the same classes.
     #[arg(long, value_name = "SOURCE")]
     val: Option<String>,
+    /// Everything below in one word: plain, deit_tiny, deit_small, efficienttrain_pp_deit_small, or the path of a .toml recipe.
+    /// Options given here take the place of what it says.
+    #[arg(long, default_value = "plain", value_name = "NAME")]
+    recipe: String,
     /// constant, efficient_train, efficient_train_pp, efficient_train_pp_deit, efficient_train_pp_convnext, or the path of a
-    /// .toml table.
-    #[arg(long, default_value = "efficient_train_pp_deit", value_name = "NAME")]
-    schedule: String,
+    /// .toml table [default: the recipe's].
+    #[arg(long, value_name = "NAME")]
+    schedule: Option<String>,
     /// Folder for log, curves and checkpoints.
     #[arg(long, default_value = "bandfeed-run", value_name = "FOLDER")]
     out: PathBuf,
@@ -46,15 +50,17 @@ pub(crate) struct Args {
     #[command(flatten)]
     optimizer: Optimizer,
     #[command(flatten)]
+    transform: Transform,
+    #[command(flatten)]
     input: Input,
 }
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct Model {
-    /// DeiT's sizes: tiny (192 wide, 12 deep, 3 heads), small (384, 12, 6), base (768, 12, 12).
-    #[arg(long, default_value = "tiny", value_parser = ["tiny", "small", "base"])]
-    model: String,
+    /// DeiT's sizes: tiny (192 wide, 12 deep, 3 heads), small (384, 12, 6), base (768, 12, 12) [default: the recipe's].
+    #[arg(long, value_parser = ["tiny", "small", "base"])]
+    model: Option<String>,
     /// Width, in place of the model's own.
     #[arg(long)]
     dim: Option<usize>,
@@ -64,48 +70,51 @@ pub(crate) struct Model {
     /// Attention heads, in place of the model's own; they divide the width.
     #[arg(long)]
     heads: Option<usize>,
-    /// Chance that the last block is left out for an image; earlier blocks in proportion.
-    #[arg(long, default_value_t = 0.1)]
-    drop_path: f64,
+    /// Chance that the last block is left out for an image; earlier blocks in proportion [default: the recipe's].
+    #[arg(long)]
+    drop_path: Option<f64>,
 }
 
 impl Model {
-    fn config(&self, classes: usize, patch: u32) -> VitConfig {
-        let mut config = match self.model.as_str() {
+    fn config(&self, recipe: &TrainPreset, classes: usize, patch: u32) -> Result<VitConfig> {
+        let mut config = match self.model.as_deref().unwrap_or(&recipe.model) {
+            "tiny" => VitConfig::tiny(classes),
             "small" => VitConfig::small(classes),
             "base" => VitConfig::base(classes),
-            _ => VitConfig::tiny(classes),
+            other => {
+                return Err(Error::config("train.model", format!("`{other}` is not known; use tiny, small or base")));
+            }
         };
         config.patch = patch as usize;
         config.dim = self.dim.unwrap_or(config.dim);
         config.depth = self.depth.unwrap_or(config.depth);
         config.heads = self.heads.unwrap_or(config.heads);
-        config.drop_path = self.drop_path;
-        config
+        config.drop_path = self.drop_path.unwrap_or(recipe.drop_path);
+        Ok(config)
     }
 }
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Optimiser")]
 pub(crate) struct Optimizer {
-    /// Peak learning rate.
-    #[arg(long, default_value_t = 1e-3)]
-    lr: f64,
+    /// Peak learning rate [default: the recipe's, as all of these].
+    #[arg(long)]
+    lr: Option<f64>,
     /// Learning rate at the end.
-    #[arg(long, default_value_t = 1e-6)]
-    min_lr: f64,
-    /// Share of the compute spent warming up [default: 0.2 for efficient_train_pp_deit, as published, else 0.1].
+    #[arg(long)]
+    min_lr: Option<f64>,
+    /// Share of the compute spent warming up.
     #[arg(long)]
     warmup: Option<f64>,
     /// AdamW's weight decay, on weight matrices.
-    #[arg(long, default_value_t = 0.05)]
-    weight_decay: f64,
+    #[arg(long)]
+    weight_decay: Option<f64>,
     /// Largest global norm of the gradient; 0 leaves it alone.
-    #[arg(long, default_value_t = 5.0)]
-    clip: f64,
+    #[arg(long)]
+    clip: Option<f64>,
     /// Label smoothing.
-    #[arg(long, default_value_t = 0.1)]
-    smoothing: f64,
+    #[arg(long)]
+    smoothing: Option<f64>,
     /// Seed of weights, order, augmentation and stochastic depth.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -129,12 +138,10 @@ pub(crate) struct Input {
     /// What to do about files that cannot be decoded: fail, skip or substitute (another sample takes the place).
     #[arg(long, default_value = "substitute")]
     on_bad_file: OnBadFile,
-    /// Resampling filter of the crops: bilinear, bicubic or lanczos3.
-    #[arg(long, default_value = "bicubic")]
-    filter: Filter,
-    /// Smallest share of the image that a random crop covers.
-    #[arg(long, default_value_t = 0.08)]
-    min_scale: f64,
+    /// Most megabytes for batches and the replay buffer together; a run that may need more does not start [default: three
+    /// quarters of the memory that is free].
+    #[arg(long, value_name = "MB", value_parser = super::positive)]
+    memory_limit: Option<f64>,
 }
 
 /// Minutes above 0, at most a year.
@@ -145,21 +152,27 @@ fn minutes(text: &str) -> std::result::Result<f64, String> {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let train = source::open(&args.train)?;
     let val = args.val.as_deref().map(source::open).transpose()?;
-    let schedule = args.fit.schedule(&args.schedule)?;
-    let warmup =
-        args.optimizer.warmup.unwrap_or(if schedule.name().starts_with("efficient_train_pp_deit") { 0.2 } else { 0.1 });
+    let preset = Preset::named(&args.recipe)?;
+    let name = args.schedule.as_deref().unwrap_or(&preset.schedule.name);
+    let schedule = args.fit.schedule(name, &preset.schedule)?;
+    let (own, recipe) = (&args.optimizer, &preset.train);
+    let clip = own.clip.unwrap_or(recipe.clip);
     let config = TrainConfig {
         optimizer: AdamWConfig {
-            weight_decay: args.optimizer.weight_decay,
-            clip: (args.optimizer.clip > 0.0).then_some(args.optimizer.clip),
+            weight_decay: own.weight_decay.unwrap_or(recipe.weight_decay),
+            clip: (clip > 0.0).then_some(clip),
             ..AdamWConfig::default()
         },
-        learning_rate: LearningRate { peak: args.optimizer.lr, min: args.optimizer.min_lr, warmup },
-        label_smoothing: args.optimizer.smoothing,
-        seed: args.optimizer.seed,
-        ..TrainConfig::new(args.model.config(train.classes().len(), schedule.patch()))
+        learning_rate: LearningRate {
+            peak: own.lr.unwrap_or(recipe.lr),
+            min: own.min_lr.unwrap_or(recipe.min_lr),
+            warmup: own.warmup.unwrap_or_else(|| recipe.warmup_under(&schedule)),
+        },
+        label_smoothing: own.smoothing.unwrap_or(recipe.label_smoothing),
+        seed: own.seed,
+        ..TrainConfig::new(args.model.config(recipe, train.classes().len(), schedule.patch())?)
     };
-    let recipe = Recipe { filter: args.input.filter, scale: [args.input.min_scale, 1.0], ..Recipe::default() };
+    let recipe = args.transform.apply(preset.transform)?;
     let job = Job {
         name: short(&args.train),
         train,
@@ -173,6 +186,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         workers: args.input.workers.unwrap_or_else(super::cores),
         prefetch: args.input.prefetch,
         on_bad_file: args.input.on_bad_file,
+        memory_limit: args.input.memory_limit.map(|mb| (mb * 1e6) as u64).or_else(super::machine::memory_budget),
         checkpoint_every: Duration::from_secs_f64(args.optimizer.checkpoint_minutes * 60.0),
     };
     job.run()
@@ -193,6 +207,8 @@ pub(super) struct Job {
     pub(super) workers: usize,
     pub(super) prefetch: usize,
     pub(super) on_bad_file: OnBadFile,
+    /// Bytes; `None` where the system does not tell what is free.
+    pub(super) memory_limit: Option<u64>,
     pub(super) checkpoint_every: Duration,
 }
 
@@ -314,6 +330,9 @@ impl Job {
             .workers(self.workers)
             .prefetch(self.prefetch)
             .on_bad_file(self.on_bad_file);
+        if let Some(limit) = self.memory_limit {
+            builder = builder.memory_limit(limit);
+        }
         if let Some(state) = state {
             builder = builder.resume(state);
         }
@@ -335,7 +354,7 @@ impl Job {
             config: &self.config,
         };
         write(&self.out.join("run.json"), &serde_json::to_string_pretty(&record).expect("settings are plain data"))?;
-        let model = &self.config.model;
+        let (model, memory) = (&self.config.model, loader.memory());
         eprintln!("{}", record.machine);
         eprintln!("training   {}", record.train);
         if let Some(val) = &record.val {
@@ -357,12 +376,17 @@ impl Job {
             self.schedule.image_epochs()
         );
         eprintln!(
-            "loader     {} engine, {} workers, at most {:.0} MB of batches; output in {}",
+            "loader     {} engine, {} workers, at most {:.0} MB of batches{}; output in {}",
             loader.engine(),
             self.workers,
-            loader.memory().total as f64 * 1e-6,
+            (memory.total - memory.replay) as f64 * 1e-6,
+            match memory.replay {
+                0 => String::new(),
+                bytes => format!(" and {:.0} MB of replay", bytes as f64 * 1e-6),
+            },
             self.out.display()
         );
+        eprintln!("transform  {}", report::transform(&self.recipe));
         if trainer.steps() > 0 {
             eprintln!("going on after step {}", trainer.steps());
         }

@@ -10,6 +10,7 @@ use crate::decode::{Decoder, Limits, SCALE_MARGIN};
 use crate::error::{Error, Result};
 use crate::ops::{Renderer, Resizer, Rgb8, View};
 use crate::plan::SamplePlan;
+use crate::recipe::AugmentAt;
 use crate::shape::{Filter, Rect, Size};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -175,15 +176,18 @@ fn reduced(size: Size, side: u32) -> Size {
     Size::new(scaled(size.width), scaled(size.height))
 }
 
-/// The size that the plan's region has on the output's grid of pixels: the window of the crop's grid becomes the output. The
+/// The size that the plan's region has on the output's grid of pixels: the window of the crop's grid becomes the output, or
+/// stays as it is where it is augmented first. The
 /// plain path is for those who want the released code's pixels: there the region is needed as it is.
 fn resolution(plan: &SamplePlan) -> Size {
     let crop = &plan.crop;
     if !plan.fuse {
         return crop.region.size();
     }
+    let at_base = plan.has_steps() && plan.augment_at == AugmentAt::Base;
     let scaled = |grid: u32, window: u32| {
-        let side = (u64::from(grid) * u64::from(plan.output())).div_ceil(u64::from(window));
+        let output = if at_base { window } else { plan.output() };
+        let side = (u64::from(grid) * u64::from(output)).div_ceil(u64::from(window));
         u32::try_from(side).unwrap_or(u32::MAX)
     };
     Size::new(scaled(crop.grid.width, crop.window.width), scaled(crop.grid.height, crop.window.height))

@@ -3,6 +3,7 @@
 use super::Canvas;
 use crate::batch::{Images, Pool};
 use crate::error::Result;
+use crate::mix::Mixing;
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -82,7 +83,7 @@ impl Drop for Slot<'_> {
 }
 
 impl Canvas for HostCanvas {
-    fn finish(self: Box<Self>, made: &[usize]) -> Result<Images> {
+    fn finish(self: Box<Self>, made: &[usize], mixing: Option<&Mixing>) -> Result<Images> {
         let (len, side, pool) = (self.slot_len(), self.side, self.pool.clone());
         let mut pixels = self.pixels.into_inner();
         for (to, &from) in made.iter().enumerate() {
@@ -91,6 +92,9 @@ impl Canvas for HostCanvas {
             }
         }
         pixels.truncate(made.len() * len);
+        if let Some(mixing) = mixing {
+            mixing.apply(&mut pixels)?;
+        }
         Ok(Images::new(pixels, [made.len(), 3, side, side], pool))
     }
 }
@@ -105,7 +109,7 @@ mod tests {
         for slot in [3, 0, 2, 1] {
             canvas.slot(slot).fill(slot as f32);
         }
-        let images = Box::new(canvas).finish(&[0, 2, 3]).unwrap();
+        let images = Box::new(canvas).finish(&[0, 2, 3], None).unwrap();
         assert_eq!(images.shape(), [3, 3, 1, 1]);
         assert_eq!(images.as_slice(), [0.0, 0.0, 0.0, 2.0, 2.0, 2.0, 3.0, 3.0, 3.0]);
     }
@@ -132,7 +136,7 @@ mod tests {
                 });
             }
         });
-        let images = Box::new(canvas).finish(&(0..64).collect::<Vec<_>>()).unwrap();
+        let images = Box::new(canvas).finish(&(0..64).collect::<Vec<_>>(), None).unwrap();
         assert!(images.as_slice().chunks_exact(75).enumerate().all(|(i, s)| s.iter().all(|&v| v == i as f32)));
     }
 }

@@ -12,6 +12,7 @@ pub use cpu::Cpu;
 
 use crate::batch::Images;
 use crate::error::{DecodeError, Error, Result};
+use crate::mix::Mixing;
 use crate::plan::SamplePlan;
 use crate::shape::Size;
 use std::any::Any;
@@ -37,12 +38,12 @@ pub trait Engine: Send + Sync {
 
 /// A batch in the making: one slot for each sample.
 pub trait Canvas: Any + Send + Sync {
-    /// The batch, of the slots in `made` (increasing), in that order. Called once, after every slot's [`Worker::run`] has
-    /// returned.
+    /// The batch, of the slots in `made` (increasing), in that order, mixed as `mixing` says. Called once, after every slot's
+    /// [`Worker::run`] has returned.
     ///
     /// # Errors
     /// Whatever an engine meets that does its work here.
-    fn finish(self: Box<Self>, made: &[usize]) -> Result<Images>;
+    fn finish(self: Box<Self>, made: &[usize], mixing: Option<&Mixing>) -> Result<Images>;
 }
 
 /// One thread's share of an engine.
@@ -142,7 +143,7 @@ impl Kept {
 pub struct Made {
     /// Header and pixels from bytes.
     pub decode: Duration,
-    /// Crop, flip, band crop and normalisation: one pass where they are fused, so one figure.
+    /// Crop, flip, augmentation, band crop, normalisation and erasing: one pass where they are fused, so one figure.
     pub render: Duration,
     /// What is wrong with the file, where an image could be made all the same.
     pub warning: Option<String>,

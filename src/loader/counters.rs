@@ -14,6 +14,7 @@ pub(super) struct Sums {
     read: AtomicU64,
     decode: AtomicU64,
     render: AtomicU64,
+    finish: AtomicU64,
     wait_for_consumer: AtomicU64,
     wait_for_producer: AtomicU64,
 }
@@ -40,6 +41,10 @@ impl Sums {
         add(&self.render, made.render);
     }
 
+    pub(super) fn finished(&self, time: Duration) {
+        add(&self.finish, time);
+    }
+
     pub(super) fn idle(&self, time: Duration) {
         add(&self.wait_for_consumer, time);
     }
@@ -56,6 +61,7 @@ impl Sums {
             read: seconds(&self.read),
             decode: seconds(&self.decode),
             render: seconds(&self.render),
+            finish: seconds(&self.finish),
             wait_for_consumer: seconds(&self.wait_for_consumer),
             wait_for_producer: seconds(&self.wait_for_producer),
         }
@@ -76,8 +82,10 @@ pub struct Counters {
     pub read: f64,
     /// Headers and pixels from bytes.
     pub decode: f64,
-    /// Crop, flip, band crop, normalisation, and the write into the batch.
+    /// Crop, flip, augmentation, band crop, normalisation, erasing, and the write into the batch.
     pub render: f64,
+    /// Mixing and closing up of whole batches, on the consumer's thread (one thread's time).
+    pub finish: f64,
     /// Workers with nothing to do: all the batches that may be made ahead are made, or their last samples are under way with
     /// other workers. Most of the time of a loader that waits for its consumer.
     pub wait_for_consumer: f64,
@@ -104,6 +112,7 @@ impl Counters {
             read: time(self.read, other.read),
             decode: time(self.decode, other.decode),
             render: time(self.render, other.render),
+            finish: time(self.finish, other.finish),
             wait_for_consumer: time(self.wait_for_consumer, other.wait_for_consumer),
             wait_for_producer: time(self.wait_for_producer, other.wait_for_producer),
         }

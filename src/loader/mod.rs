@@ -26,6 +26,7 @@ use crate::engine::{Cpu, Engine, Kept};
 use crate::error::{Error, Result};
 use crate::plan::{self, SampleKey};
 use crate::recipe::ReplayMode;
+use crate::rng::{Draw, Purpose};
 use crate::schedule::{Schedule, Stage};
 use crate::source::Source;
 use crossbeam::channel::{Receiver, Sender};
@@ -98,6 +99,8 @@ pub struct Loader {
     shop: Arc<Shop>,
     engine: Arc<dyn Engine>,
     order: Order,
+    /// RandAugment's magnitude at the end of the schedule.
+    last_magnitude: f64,
     /// The replay buffer, as of `planned`.
     replay: replay::Buffer,
     prefetch: usize,
@@ -156,6 +159,9 @@ impl Loader {
     fn start(builder: LoaderBuilder) -> Result<Self> {
         let LoaderBuilder { source, schedule, evaluate, recipe, seed, workers, prefetch, .. } = builder;
         recipe.check()?;
+        if !evaluate {
+            recipe.check_schedule(&schedule)?;
+        }
         for (what, n) in [("workers", workers), ("prefetch", prefetch)] {
             if n == 0 {
                 return Err(Error::config(what, "0: expected at least 1"));
@@ -176,7 +182,13 @@ impl Loader {
             let reason = format!("the state is of seed {}, this run has seed {seed}", state.seed);
             return Err(Error::config("resume", reason));
         }
-        let replay = replay::Buffer::default().rebuilt(&course, &state, &mut |epoch, p| order.index(epoch, p));
+        let last_magnitude = course.schedule.stages().last().expect("a schedule has stages").magnitude;
+        let replay = replay::Buffer::default().rebuilt(
+            &course,
+            &state,
+            &|stage, progress| recipe.magnitude_at(stage, last_magnitude, progress),
+            &mut |epoch, position| order.index(epoch, position),
+        );
         let shop = Arc::new(Shop {
             source,
             recipe,
@@ -200,6 +212,7 @@ impl Loader {
             threads.push(thread);
         }
         let loader = Self {
+            last_magnitude,
             course,
             shop,
             engine: builder.engine,
@@ -263,8 +276,13 @@ impl Loader {
         if pending == Pending::Drop {
             self.cancel();
             self.planned = self.delivered.clone();
-            let Self { replay, course, planned, order, .. } = self;
-            *replay = replay.rebuilt(course, planned, &mut |epoch, position| order.index(epoch, position));
+            let Self { replay, course, planned, order, shop, last_magnitude, .. } = self;
+            *replay = replay.rebuilt(
+                course,
+                planned,
+                &|stage, progress| shop.recipe.magnitude_at(stage, *last_magnitude, progress),
+                &mut |epoch, position| order.index(epoch, position),
+            );
         }
         let from_step = self.planned.step;
         for state in [&mut self.planned, &mut self.delivered] {
@@ -340,25 +358,26 @@ impl Loader {
 
     /// What a batch consists of: its new images, and those that come again.
     fn slots(&mut self, step: &Step) -> Vec<Slot> {
-        let (seed, order) = (self.shop.seed, &mut self.order);
+        let (seed, magnitude) = (self.shop.seed, self.magnitude(&step.stage, step.progress));
+        let order = &mut self.order;
         let mut index = |epoch, position| order.index(epoch, position);
         if !step.stage.replay.is_on() {
             let slot = |&position: &u64| {
                 let key = SampleKey { seed, epoch: step.epoch, position, replay: 0 };
-                Slot { index: index(step.epoch, position), key, progress: step.progress, entry: None }
+                Slot { index: index(step.epoch, position), key, magnitude, entry: None }
             };
             return step.positions.iter().map(slot).collect();
         }
         let fresh = step.positions.len();
-        let entries = self.replay.plan(step, seed, self.course.shard.rank, &mut index);
+        let entries = self.replay.plan(step, magnitude, seed, self.course.shard.rank, &mut index);
         let slots = entries.into_iter().enumerate().map(|(slot, entry)| {
-            let (mut key, mut progress) = (entry.key, entry.progress);
+            let (mut key, mut own) = (entry.key, entry.magnitude);
             if slot >= fresh && self.shop.recipe.replay == ReplayMode::Reaugment {
                 // A number that no other use of an image has: its step and slot.
                 key.replay = 1 + step.number * step.stage.batch_size as u64 + slot as u64;
-                progress = step.progress;
+                own = magnitude;
             }
-            Slot { index: entry.index, key, progress, entry: Some(entry) }
+            Slot { index: entry.index, key, magnitude: own, entry: Some(entry) }
         });
         slots.collect()
     }
@@ -371,6 +390,15 @@ impl Loader {
         if let Some((_, waiting)) = &self.queue {
             while waiting.try_recv().is_ok() {}
         }
+    }
+
+    fn magnitude(&self, stage: &Stage, progress: f64) -> f64 {
+        self.shop.recipe.magnitude_at(stage, self.last_magnitude, progress)
+    }
+
+    /// The random numbers of one batch's mixing; ranks have their own.
+    fn mix_draw(&self, step: u64) -> Draw {
+        Draw::at(self.shop.seed, step, u64::from(self.course.shard.rank), Purpose::Mix)
     }
 
     /// The batch of a job that is done; slots that were skipped are closed up.
@@ -404,8 +432,24 @@ impl Loader {
         }
         let Step { number, epoch, progress, ref stage, ref positions } = job.step;
         let fresh = made.partition_point(|&slot| slot < positions.len());
-        let images = canvas.finish(&made)?;
-        Ok(Batch { images, labels, stage: stage.clone(), epoch, step: number, progress, indices, fresh })
+        let (mut draw, recipe) = (self.mix_draw(number), &self.shop.recipe);
+        let mix = recipe.mix.as_ref().filter(|_| !self.shop.evaluate);
+        let mixing = mix.and_then(|mix| mix.draw(&mut draw, made.len(), stage.band));
+        let start = Instant::now();
+        let images = canvas.finish(&made, mixing.as_ref())?;
+        self.shop.sums.finished(start.elapsed());
+        Ok(Batch {
+            images,
+            labels,
+            stage: stage.clone(),
+            epoch,
+            step: number,
+            progress,
+            indices,
+            fresh,
+            magnitude: self.magnitude(stage, progress),
+            mixing,
+        })
     }
 }
 

@@ -46,7 +46,8 @@ pub(super) struct Entry {
     /// Index in the source, before any substitution.
     pub(super) index: u32,
     pub(super) key: SampleKey,
-    pub(super) progress: f64,
+    /// RandAugment's mean magnitude in the batch that it was new in.
+    pub(super) magnitude: f64,
     /// `None` until it is made.
     pub(super) kept: Mutex<Option<KeptSample>>,
 }
@@ -74,11 +75,12 @@ impl Buffer {
     pub(super) fn plan(
         &mut self,
         step: &Step,
+        magnitude: f64,
         seed: u64,
         rank: u32,
         index: &mut dyn FnMut(u64, u64) -> u32,
     ) -> Vec<Arc<Entry>> {
-        let mut images = self.insert(step, seed, index);
+        let mut images = self.insert(step, magnitude, seed, index);
         let size = images.len() * step.stage.replay.times as usize;
         let mut draw = Draw::at(seed, step.number, u64::from(rank), Purpose::Replay);
         while images.len() < size {
@@ -89,7 +91,13 @@ impl Buffer {
     }
 
     /// Appends a batch's new images and drops what is over the capacity.
-    fn insert(&mut self, step: &Step, seed: u64, index: &mut dyn FnMut(u64, u64) -> u32) -> Vec<Arc<Entry>> {
+    fn insert(
+        &mut self,
+        step: &Step,
+        magnitude: f64,
+        seed: u64,
+        index: &mut dyn FnMut(u64, u64) -> u32,
+    ) -> Vec<Arc<Entry>> {
         if self.stage.as_ref() != Some(&step.stage) {
             self.chunks.clear();
             self.stage = Some(step.stage.clone());
@@ -97,7 +105,7 @@ impl Buffer {
         let entry = |&position: &u64| {
             let key = SampleKey { seed, epoch: step.epoch, position, replay: 0 };
             let index = index(step.epoch, position);
-            Arc::new(Entry { index, key, progress: step.progress, kept: Mutex::new(None) })
+            Arc::new(Entry { index, key, magnitude, kept: Mutex::new(None) })
         };
         let images: Vec<_> = step.positions.iter().map(entry).collect();
         let (n, chunks) = (images.len(), chunks_of(step));
@@ -113,7 +121,13 @@ impl Buffer {
 
     /// The buffer as it was after `state`, filled from the places that the course went through. Images that this buffer
     /// has already are taken over.
-    pub(super) fn rebuilt(&self, course: &Course, state: &State, index: &mut dyn FnMut(u64, u64) -> u32) -> Self {
+    pub(super) fn rebuilt(
+        &self,
+        course: &Course,
+        state: &State,
+        magnitude: &dyn Fn(&Stage, f64) -> f64,
+        index: &mut dyn FnMut(u64, u64) -> u32,
+    ) -> Self {
         let mut buffer = Self::default();
         let Some(start) = state.replay.clone() else { return buffer };
         let ReplayStart { stage, epoch, position, step, consumed } = start.clone();
@@ -134,7 +148,7 @@ impl Buffer {
             at = after;
         }
         for step in &steps {
-            buffer.insert(step, state.seed, index);
+            buffer.insert(step, magnitude(&step.stage, step.progress), state.seed, index);
         }
         buffer.stage = Some(stage);
         let known: HashMap<_, _> = self.entries().map(|entry| (entry.key, entry)).collect();

@@ -34,8 +34,8 @@ pub(super) struct Slot {
     /// Index in the source.
     pub(super) index: u32,
     pub(super) key: SampleKey,
-    /// Share of the run's compute consumed before the batch that it was new in.
-    pub(super) progress: f64,
+    /// RandAugment's mean magnitude.
+    pub(super) magnitude: f64,
     /// Its place in the replay buffer, in stages that have one.
     pub(super) entry: Option<Arc<Entry>>,
 }
@@ -177,13 +177,13 @@ impl Shop {
         at: &mut Option<u32>,
         buffer: &mut Vec<u8>,
     ) -> Outcome {
-        let Slot { index, key, progress, ref entry } = job.slots[slot];
+        let Slot { index, key, magnitude, ref entry } = job.slots[slot];
         let stage = &job.step.stage;
         let mut plan = |size: Size| {
             if self.evaluate {
                 plan::eval(stage, &self.recipe, size)
             } else {
-                plan::train(key, stage, progress, &self.recipe, size)
+                plan::train(key, stage, magnitude, &self.recipe, size)
             }
         };
         let mode = self.recipe.replay;

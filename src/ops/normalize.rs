@@ -1,7 +1,7 @@
 //! Bytes to normalised planes.
 
 use super::View;
-use super::simd::Post;
+use super::simd::{Kernel, Level, Post, Vector};
 use crate::error::{Error, Result};
 
 /// The step `v -> (v / 255 - mean) / std` as one multiplication and one addition, for each channel.
@@ -30,23 +30,61 @@ pub fn normalize(src: View<'_>, mirror: bool, mean: [f32; 3], std: [f32; 3], out
             format!("{} values for {} RGB pixels of {width}x{height}", out.len(), width * height),
         ));
     }
-    let [red, green, blue] = affine(mean, std);
-    let (first, rest) = out.split_at_mut(width * height);
-    let (second, third) = rest.split_at_mut(width * height);
-    let planes = first.chunks_exact_mut(width).zip(second.chunks_exact_mut(width)).zip(third.chunks_exact_mut(width));
-    for (y, ((r, g), b)) in planes.enumerate() {
-        for (x, pixel) in src.row(y).as_chunks::<3>().0.iter().enumerate() {
-            r[x] = f32::from(pixel[0]) * red.scale + red.offset;
-            g[x] = f32::from(pixel[1]) * green.scale + green.offset;
-            b[x] = f32::from(pixel[2]) * blue.scale + blue.offset;
-        }
-        if mirror {
-            r.reverse();
-            g.reverse();
-            b.reverse();
+    Level::detect().run(Normalize { src, mirror, post: affine(mean, std), out });
+    Ok(())
+}
+
+struct Normalize<'a> {
+    src: View<'a>,
+    mirror: bool,
+    post: [Post; 3],
+    out: &'a mut [f32],
+}
+
+impl Kernel for Normalize<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        /// Pixels at a time: enough for two vectors of every set.
+        const BLOCK: usize = 32;
+        let [red, green, blue] = self.post;
+        // Not fused: the same bits at every level.
+        let step = |v: u32, post: Post| (v as i32) as f32 * post.scale + post.offset;
+        let (width, height) = (self.src.size.width as usize, self.src.size.height as usize);
+        let (first, rest) = self.out.split_at_mut(width * height);
+        let (second, third) = rest.split_at_mut(width * height);
+        let planes =
+            first.chunks_exact_mut(width).zip(second.chunks_exact_mut(width)).zip(third.chunks_exact_mut(width));
+        for (y, ((r, g), b)) in planes.enumerate() {
+            let row = self.src.row(y);
+            let mut x = 0;
+            // A pixel is taken as four bytes, of which the last is the next one's: there must be a next one.
+            while x + BLOCK < width {
+                let bytes = row[3 * x..].first_chunk::<{ 3 * BLOCK + 1 }>().expect("a block and a byte are left");
+                let mut pixels = [0u32; BLOCK];
+                for (k, pixel) in pixels.iter_mut().enumerate() {
+                    *pixel = u32::from_le_bytes([bytes[3 * k], bytes[3 * k + 1], bytes[3 * k + 2], bytes[3 * k + 3]]);
+                }
+                let [r, g, b] = [&mut *r, &mut *g, &mut *b]
+                    .map(|plane| plane[x..].first_chunk_mut::<BLOCK>().expect("a block is left"));
+                for k in 0..BLOCK {
+                    r[k] = step(pixels[k] & 255, red);
+                    g[k] = step(pixels[k] >> 8 & 255, green);
+                    b[k] = step(pixels[k] >> 16 & 255, blue);
+                }
+                x += BLOCK;
+            }
+            for x in x..width {
+                r[x] = step(row[3 * x].into(), red);
+                g[x] = step(row[3 * x + 1].into(), green);
+                b[x] = step(row[3 * x + 2].into(), blue);
+            }
+            if self.mirror {
+                r.reverse();
+                g.reverse();
+                b.reverse();
+            }
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -212,6 +212,16 @@ impl EarlyBatch {
     }
 }
 
+impl std::fmt::Display for EarlyBatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::RootRate => "root-rate",
+            Self::SameRate => "same-rate",
+        })
+    }
+}
+
 impl std::str::FromStr for EarlyBatch {
     type Err = Error;
 

@@ -112,6 +112,16 @@ fn stages(bands: [u32; 10], base: u32, row: ModelRow, epochs: u32, replay: Repla
     rows
 }
 
+impl std::fmt::Display for Replay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::Twofold => "twofold",
+            Self::Fourfold => "fourfold",
+        })
+    }
+}
+
 impl std::str::FromStr for Replay {
     type Err = Error;
 

@@ -193,7 +193,7 @@ impl Fit<'_, '_> {
         let Some(step) = self.step.take().filter(|step| step.gradients.images() > 0) else { return Ok(()) };
         let start = Instant::now();
         let (loss, images) = (step.gradients.mean_loss(), step.gradients.images());
-        let learning_rate = self.trainer.config.learning_rate.at(step.progress);
+        let learning_rate = self.trainer.config.learning_rate.at(step.progress) * step.stage.rate_scale;
         let grad_norm = self.trainer.update(step.gradients, learning_rate)?;
         let report = StepReport {
             step: self.trainer.step - 1,

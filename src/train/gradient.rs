@@ -119,12 +119,13 @@ pub(super) fn of_batch(
     place: usize,
 ) -> Result<Gradients> {
     let chunks = Chunks::new(model, batch, config.chunk)?;
+    let targets = targets(batch, config.model.classes, config.label_smoothing)?;
     let mut sum = Ok(Gradients::default());
     let one = |index| {
         let (images, labels) = chunks.get(index);
         let n = labels.len();
         let device = chunks.device.clone().autodiff();
-        let targets = loss::targets(labels, config.model.classes, config.label_smoothing, &device)?;
+        let targets = chunks.targets(index, &targets, &device);
         let drop = DropPath::draw(&config.model, config.seed, step, place + index * chunks.size, n, &device);
         let copy = model.clone().train();
         let loss = loss::cross_entropy(copy.forward(Tensor::from_inner(images), drop.as_ref()), targets);
@@ -148,10 +149,11 @@ pub(super) fn of_batch(
 pub(super) fn score(model: &Vit, config: &TrainConfig, workers: &Workers, batch: &Batch) -> Result<(f64, Hits)> {
     let chunks = Chunks::new(model, batch, config.chunk)?;
     let classes = config.model.classes;
+    let targets = targets(batch, classes, 0.0)?;
     let mut sum = Ok((0.0, Hits::default()));
     let one = |index| {
         let (images, labels) = chunks.get(index);
-        let targets = loss::targets(labels, classes, 0.0, &chunks.device)?;
+        let targets = chunks.targets(index, &targets, &chunks.device);
         let scores = model.forward(images, None);
         let loss = loss::cross_entropy(scores.clone(), targets).into_scalar::<f32>();
         let scores = scores.into_data().try_to_vec::<f32>().expect("scores are f32");
@@ -167,6 +169,15 @@ pub(super) fn score(model: &Vit, config: &TrainConfig, workers: &Workers, batch:
         (Err(_), _) => {}
     });
     sum
+}
+
+/// [`Batch::soft_targets`], whose complaint about a label is turned to the model.
+fn targets(batch: &Batch, classes: usize, smoothing: f64) -> Result<Vec<f32>> {
+    if let Some(label) = batch.labels.iter().find(|&&label| label as usize >= classes) {
+        let reason = format!("label {label} in the data, but the model has {classes} classes");
+        return Err(Error::config("model.classes", reason));
+    }
+    batch.soft_targets(classes, smoothing)
 }
 
 /// A batch cut into runs of images.
@@ -195,13 +206,24 @@ impl<'a> Chunks<'a> {
         self.labels.len().div_ceil(self.size)
     }
 
-    fn get(&self, index: usize) -> (Tensor<4>, &'a [u32]) {
+    fn range(&self, index: usize) -> std::ops::Range<usize> {
         let first = index * self.size;
-        let last = (first + self.size).min(self.labels.len());
+        first..(first + self.size).min(self.labels.len())
+    }
+
+    fn get(&self, index: usize) -> (Tensor<4>, &'a [u32]) {
+        let range = self.range(index);
         let pixels = 3 * self.band * self.band;
-        let values = self.images[first * pixels..last * pixels].to_vec();
-        let shape = [last - first, 3, self.band, self.band];
-        (Tensor::from_data(TensorData::new(values, shape), &self.device), &self.labels[first..last])
+        let values = self.images[range.start * pixels..range.end * pixels].to_vec();
+        let shape = [range.len(), 3, self.band, self.band];
+        (Tensor::from_data(TensorData::new(values, shape), &self.device), &self.labels[range])
+    }
+
+    /// The chunk's rows of the batch's targets.
+    fn targets(&self, index: usize, all: &[f32], device: &Device) -> Tensor<2> {
+        let (range, classes) = (self.range(index), all.len() / self.labels.len());
+        let rows = all[range.start * classes..range.end * classes].to_vec();
+        Tensor::from_data(TensorData::new(rows, [range.len(), classes]), device)
     }
 }
 
