@@ -6,13 +6,22 @@
 //!
 //! A [`Policy`] draws on the host, when a sample is planned; what it draws are [`Op`]s with their final arguments, so that
 //! nothing random is left for an engine. [`Augmenter`] runs them on interleaved RGB bytes with Pillow's arithmetic
-//! (`randaugment.md` §2), because that is what the recipes of vision transformers were tuned with.
+//! (`randaugment.md` §2), because that is what the recipes of vision transformers were tuned with; [`reference`] is the
+//! slow and obvious version of the same.
 
+mod affine;
+mod augmenter;
+mod blend;
+mod blur;
+mod hue;
 mod interpolation;
 mod jitter;
 mod op;
+mod point;
 mod policy;
+pub mod reference;
 
+pub use augmenter::Augmenter;
 pub use interpolation::Interpolation;
 pub use jitter::{Blur, ColorJitter, Jitter, Solarize};
 pub use op::{Op, Ops, Sampling};

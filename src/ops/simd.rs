@@ -4,6 +4,10 @@
 //! that the processor has. A level changes results only by rounding (fused multiply-add); worker count and tiling do
 //! not change them at all.
 
+mod bytes;
+
+pub(crate) use bytes::{Bytes, MixBlock, ONE, StripWeights};
+
 /// One computation, generic over the vector type. `run` must be `#[inline(always)]`, so that it is compiled with the
 /// instruction set of the function that [`Level::run`] enters.
 pub(crate) trait Kernel {
@@ -79,7 +83,7 @@ impl Level {
 /// All of them need a processor with the type's instructions; the loads and stores need `LANES` readable or writable
 /// values at the pointer, of any alignment.
 #[allow(clippy::missing_safety_doc, reason = "said once for the trait, above")]
-pub(crate) trait Vector: Copy {
+pub(crate) trait Vector: Copy + Bytes {
     /// Values in a vector.
     const LANES: usize;
     /// One lane with the same rounding, for what is left over at the end of a row.
@@ -176,6 +180,8 @@ impl Post {
 #[derive(Clone, Copy)]
 pub(crate) struct Single<const FUSED: bool>(f32);
 
+impl<const FUSED: bool> Bytes for Single<FUSED> {}
+
 impl<const FUSED: bool> Vector for Single<FUSED> {
     const LANES: usize = 1;
     type Single = Self;
@@ -232,6 +238,8 @@ impl<const FUSED: bool> Vector for Single<FUSED> {
 /// Eight values in whatever registers the target has: LLVM vectorises the loops.
 #[derive(Clone, Copy)]
 pub(crate) struct Plain([f32; 8]);
+
+impl Bytes for Plain {}
 
 impl Vector for Plain {
     const LANES: usize = 8;
