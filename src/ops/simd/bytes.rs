@@ -288,6 +288,48 @@ mod x86 {
         }
     }
 
+    /// One row's four neighbours as words, weighed with those of the columns and summed in pairs, times the row's weight.
+    ///
+    /// # Safety
+    /// AVX2, and 16 readable bytes.
+    #[inline(always)]
+    unsafe fn mix_row(from: *const u8, columns: __m256i) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            // r0 r1 g0 g1 b0 b1 . .  in the low half, r2 r3 g2 g3 b2 b3 . .  in the high one, as words.
+            let words = _mm256_setr_epi8(
+                0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, 6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1,
+                -1, -1, -1, -1,
+            );
+            let row = _mm256_broadcastsi128_si256(_mm_loadu_si128(from.cast()));
+            _mm256_cvtepi32_ps(_mm256_madd_epi16(_mm256_shuffle_epi8(row, words), columns))
+        }
+    }
+
+    /// Red, green, blue and 0 of pixel `i` of a block, as whole numbers that are not clamped yet.
+    ///
+    /// # Safety
+    /// AVX2 and FMA, and as for [`Bytes::mix_block`].
+    #[inline(always)]
+    unsafe fn mix_pixel<const TWO_ROWS: bool>(block: &MixBlock, i: usize, from: *const u8, stride: usize) -> __m128i {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let place = from.add(block.offsets[i] as usize);
+            let first = _mm256_set1_epi32(block.columns[0][i] as i32);
+            let last = _mm256_set1_epi32(block.columns[1][i] as i32);
+            let columns = _mm256_blend_epi32::<0b1111_0000>(first, last);
+            let [top, upper, lower, bottom] = &block.rows;
+            let mut sum = _mm256_mul_ps(mix_row(place.add(stride), columns), _mm256_set1_ps(upper[i]));
+            sum = _mm256_fmadd_ps(mix_row(place.add(2 * stride), columns), _mm256_set1_ps(lower[i]), sum);
+            if !TWO_ROWS {
+                sum = _mm256_fmadd_ps(mix_row(place, columns), _mm256_set1_ps(top[i]), sum);
+                sum = _mm256_fmadd_ps(mix_row(place.add(3 * stride), columns), _mm256_set1_ps(bottom[i]), sum);
+            }
+            let sum = _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps::<1>(sum));
+            _mm_cvttps_epi32(_mm_add_ps(sum, _mm_set1_ps(MixBlock::NUDGE)))
+        }
+    }
+
     /// # Safety
     /// AVX2 and FMA, and as for [`Bytes::mix_block`].
     #[inline(always)]
@@ -295,35 +337,14 @@ mod x86 {
         // SAFETY: the caller's promise; each neighbour row is read by one load of 16 bytes, and the four stores of 16
         // bytes lie 12 bytes apart.
         unsafe {
-            // r0 r1 g0 g1 b0 b1 . .  in the low half, r2 r3 g2 g3 b2 b3 . .  in the high one, as words.
-            let words = _mm256_setr_epi8(
-                0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, 6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1,
-                -1, -1, -1, -1,
-            );
-            let pixel = |i: usize| {
-                let place = from.add(block.offsets[i] as usize);
-                let [first, last] = [0, 1].map(|k: usize| _mm256_set1_epi32(block.columns[k][i] as i32));
-                let columns = _mm256_blend_epi32::<0b1111_0000>(first, last);
-                let row = |k: usize| {
-                    let row = _mm256_broadcastsi128_si256(_mm_loadu_si128(place.add(k * stride).cast()));
-                    _mm256_cvtepi32_ps(_mm256_madd_epi16(_mm256_shuffle_epi8(row, words), columns))
-                };
-                let weight = |k: usize| _mm256_set1_ps(block.rows[k][i]);
-                let mut sum = _mm256_mul_ps(row(1), weight(1));
-                sum = _mm256_fmadd_ps(row(2), weight(2), sum);
-                if !TWO_ROWS {
-                    sum = _mm256_fmadd_ps(row(0), weight(0), sum);
-                    sum = _mm256_fmadd_ps(row(3), weight(3), sum);
-                }
-                let sum = _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps::<1>(sum));
-                _mm_cvttps_epi32(_mm_add_ps(sum, _mm_set1_ps(MixBlock::NUDGE)))
-            };
             let close_up = _mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1);
             for q in 0..4 {
-                let low = _mm_packs_epi32(pixel(4 * q), pixel(4 * q + 1));
-                let high = _mm_packs_epi32(pixel(4 * q + 2), pixel(4 * q + 3));
-                let bytes = _mm_shuffle_epi8(_mm_packus_epi16(low, high), close_up);
-                _mm_storeu_si128(to.add(12 * q).cast(), bytes);
+                let a = mix_pixel::<TWO_ROWS>(block, 4 * q, from, stride);
+                let b = mix_pixel::<TWO_ROWS>(block, 4 * q + 1, from, stride);
+                let c = mix_pixel::<TWO_ROWS>(block, 4 * q + 2, from, stride);
+                let d = mix_pixel::<TWO_ROWS>(block, 4 * q + 3, from, stride);
+                let words = _mm_packus_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d));
+                _mm_storeu_si128(to.add(12 * q).cast(), _mm_shuffle_epi8(words, close_up));
             }
         }
     }
