@@ -130,6 +130,17 @@ pub(crate) trait Bytes {
         // SAFETY: the caller's promise.
         (0..n).map(|i| u64::from(luma(unsafe { *from.add(3 * i).cast() }))).sum()
     }
+
+    /// Replaces every value by its channel's table's entry. Whole pixels.
+    #[inline(always)]
+    unsafe fn look_up(tables: &[[u8; 256]; 3], image: &mut [u8]) {
+        let [red, green, blue] = tables;
+        for [r, g, b] in image.as_chunks_mut::<3>().0 {
+            *r = red[usize::from(*r)];
+            *g = green[usize::from(*g)];
+            *b = blue[usize::from(*b)];
+        }
+    }
 }
 
 /// `(19595 R + 38470 G + 7471 B + 32768) >> 16`: ITU-R 601 luma as Pillow rounds it.
@@ -153,8 +164,9 @@ mod x86 {
     /// The loops over bytes are the same for both sets: more than 256 bits would need AVX-512BW, and their cost is in the
     /// loads.
     macro_rules! bytes_with_avx2 {
-        ($($vector:ty),*) => {$(
+        ($vector:ty $(, $more:item)*) => {
             impl Bytes for $vector {
+                $($more)*
                 #[inline(always)]
                 unsafe fn weigh_bytes(weights: [i16; 4], taps: [*const u8; 4], to: *mut u8, n: usize) {
                     // SAFETY: the caller's promise, here and in every method below.
@@ -193,9 +205,58 @@ mod x86 {
                     unsafe { luma_sum(from, n) }
                 }
             }
-        )*};
+        };
     }
-    bytes_with_avx2!(Avx2, Avx512);
+    bytes_with_avx2!(Avx2);
+    bytes_with_avx2!(
+        Avx512,
+        #[inline(always)]
+        unsafe fn look_up(tables: &[[u8; 256]; 3], image: &mut [u8]) {
+            // Younger than the rest of the set: asked here, which costs one load, and not worth a level of its own.
+            if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vbmi") {
+                // SAFETY: the processor was just asked.
+                unsafe { look_up_vbmi(tables, image) }
+            } else {
+                // SAFETY: the caller's promise.
+                unsafe { Rest::look_up(tables, image) }
+            }
+        }
+    );
+
+    /// Tables in registers: 128 entries are one permutation of two registers, and the highest bit of a value chooses one of
+    /// two such.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+    fn look_up_vbmi(tables: &[[u8; 256]; 3], image: &mut [u8]) {
+        // SAFETY: the loads lie in the tables' 256 bytes.
+        let load =
+            |c: usize, quarter: usize| unsafe { _mm512_loadu_si512(tables[c].as_ptr().add(64 * quarter).cast()) };
+        let (r, g, b) = (
+            [load(0, 0), load(0, 1), load(0, 2), load(0, 3)],
+            [load(1, 0), load(1, 1), load(1, 2), load(1, 3)],
+            [load(2, 0), load(2, 1), load(2, 2), load(2, 3)],
+        );
+        // Every third byte from the first, second or third on.
+        let every_third: [u64; 3] =
+            std::array::from_fn(|start| (start..64).step_by(3).fold(0, |bits, i| bits | 1 << i));
+        let len = image.len();
+        for (at, part) in (0..len).step_by(64).zip(image.chunks_mut(64)) {
+            let here = u64::MAX >> (64 - part.len());
+            // The first green and blue byte; 64 is one more than a multiple of three.
+            let (green, blue) = (every_third[(4 - at % 3) % 3], every_third[(5 - at % 3) % 3]);
+            // SAFETY: `here` has a bit for each byte of the part, and no other is read or written.
+            let v = unsafe { _mm512_maskz_loadu_epi8(here, part.as_ptr().cast()) };
+            let high = _mm512_movepi8_mask(v);
+            let low_half = _mm512_permutex2var_epi8(r[0], v, r[1]);
+            let low_half = _mm512_mask_mov_epi8(low_half, green, _mm512_permutex2var_epi8(g[0], v, g[1]));
+            let low_half = _mm512_mask_mov_epi8(low_half, blue, _mm512_permutex2var_epi8(b[0], v, b[1]));
+            let high_half = _mm512_permutex2var_epi8(r[2], v, r[3]);
+            let high_half = _mm512_mask_mov_epi8(high_half, green, _mm512_permutex2var_epi8(g[2], v, g[3]));
+            let high_half = _mm512_mask_mov_epi8(high_half, blue, _mm512_permutex2var_epi8(b[2], v, b[3]));
+            let out = _mm512_mask_mov_epi8(low_half, high, high_half);
+            // SAFETY: as above.
+            unsafe { _mm512_mask_storeu_epi8(part.as_mut_ptr().cast(), here, out) };
+        }
+    }
 
     /// Plain loops, for what is left over.
     struct Rest;
@@ -453,6 +514,11 @@ mod tests {
                     );
                     self.out.extend(narrow);
                 }
+                let mut looked_up = self.from[..3 * n].to_vec();
+                let tables = [3, 5, 7].map(|k| std::array::from_fn(|v| (v * k + 1) as u8));
+                // SAFETY: the caller's promise.
+                unsafe { V::look_up(&tables, &mut looked_up) };
+                self.out.extend(looked_up);
                 self.out.extend(weighed);
                 self.out.extend(grey);
             }
