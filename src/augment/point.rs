@@ -43,7 +43,11 @@ pub(super) fn solarize(level: Level, image: &mut [u8], threshold: u16) {
 }
 
 pub(super) fn solarize_add(level: Level, image: &mut [u8], add: u8) {
-    map(level, image, |v| if v < 128 { v.saturating_add(add) } else { v });
+    // The sum before the question: a choice between two values is vectorised, a branch is not.
+    map(level, image, |v| {
+        let sum = v.saturating_add(add);
+        if v < 128 { sum } else { v }
+    });
 }
 
 pub(super) fn brightness(level: Level, image: &mut [u8], factor: f32) {
@@ -81,7 +85,8 @@ pub(super) fn auto_contrast(level: Level, image: &mut [u8]) {
     level.run(Range { image, range: &mut range });
     let (least, greatest) = range;
     if (least, greatest) != ([0; 3], [255; 3]) {
-        look_up(image, &std::array::from_fn(|c| stretch_table(least[c], greatest[c])));
+        let tables = std::array::from_fn(|c| stretch_table(least[c], greatest[c]));
+        level.run(LookUp { image, tables: &tables });
     }
 }
 
@@ -125,7 +130,7 @@ pub(super) fn stretch_table(least: u8, greatest: u8) -> [u8; 256] {
     std::array::from_fn(|v| (v as f64 * scale + offset) as u8)
 }
 
-pub(super) fn equalize(_: Level, image: &mut [u8]) {
+pub(super) fn equalize(level: Level, image: &mut [u8]) {
     // An increment has to wait for the one before it where both are of the same value: neighbouring pixels, which often
     // are, have histograms of their own.
     const APART: usize = 4;
@@ -143,7 +148,7 @@ pub(super) fn equalize(_: Level, image: &mut [u8]) {
         let sum = std::array::from_fn(|v| histograms.iter().map(|histogram| histogram[c][v]).sum());
         equalize_table(&sum)
     });
-    look_up(image, &tables);
+    level.run(LookUp { image, tables: &tables });
 }
 
 /// The table of Pillow's `equalize` for a channel's histogram.
@@ -162,11 +167,16 @@ pub(super) fn equalize_table(histogram: &[u32; 256]) -> [u8; 256] {
     })
 }
 
-fn look_up(image: &mut [u8], tables: &[[u8; 256]; 3]) {
-    let [red, green, blue] = tables;
-    for [r, g, b] in image.as_chunks_mut::<3>().0 {
-        *r = red[usize::from(*r)];
-        *g = green[usize::from(*g)];
-        *b = blue[usize::from(*b)];
+/// Each channel through its table.
+struct LookUp<'a> {
+    image: &'a mut [u8],
+    tables: &'a [[u8; 256]; 3],
+}
+
+impl Kernel for LookUp<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        // SAFETY: the caller's promise.
+        unsafe { V::look_up(self.tables, self.image) }
     }
 }

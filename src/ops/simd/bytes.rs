@@ -130,6 +130,17 @@ pub(crate) trait Bytes {
         // SAFETY: the caller's promise.
         (0..n).map(|i| u64::from(luma(unsafe { *from.add(3 * i).cast() }))).sum()
     }
+
+    /// Replaces every value by its channel's table's entry. Whole pixels.
+    #[inline(always)]
+    unsafe fn look_up(tables: &[[u8; 256]; 3], image: &mut [u8]) {
+        let [red, green, blue] = tables;
+        for [r, g, b] in image.as_chunks_mut::<3>().0 {
+            *r = red[usize::from(*r)];
+            *g = green[usize::from(*g)];
+            *b = blue[usize::from(*b)];
+        }
+    }
 }
 
 /// `(19595 R + 38470 G + 7471 B + 32768) >> 16`: ITU-R 601 luma as Pillow rounds it.
@@ -153,8 +164,9 @@ mod x86 {
     /// The loops over bytes are the same for both sets: more than 256 bits would need AVX-512BW, and their cost is in the
     /// loads.
     macro_rules! bytes_with_avx2 {
-        ($($vector:ty),*) => {$(
+        ($vector:ty $(, $more:item)*) => {
             impl Bytes for $vector {
+                $($more)*
                 #[inline(always)]
                 unsafe fn weigh_bytes(weights: [i16; 4], taps: [*const u8; 4], to: *mut u8, n: usize) {
                     // SAFETY: the caller's promise, here and in every method below.
@@ -193,9 +205,58 @@ mod x86 {
                     unsafe { luma_sum(from, n) }
                 }
             }
-        )*};
+        };
     }
-    bytes_with_avx2!(Avx2, Avx512);
+    bytes_with_avx2!(Avx2);
+    bytes_with_avx2!(
+        Avx512,
+        #[inline(always)]
+        unsafe fn look_up(tables: &[[u8; 256]; 3], image: &mut [u8]) {
+            // Younger than the rest of the set: asked here, which costs one load, and not worth a level of its own.
+            if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vbmi") {
+                // SAFETY: the processor was just asked.
+                unsafe { look_up_vbmi(tables, image) }
+            } else {
+                // SAFETY: the caller's promise.
+                unsafe { Rest::look_up(tables, image) }
+            }
+        }
+    );
+
+    /// Tables in registers: 128 entries are one permutation of two registers, and the highest bit of a value chooses one of
+    /// two such.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+    fn look_up_vbmi(tables: &[[u8; 256]; 3], image: &mut [u8]) {
+        // SAFETY: the loads lie in the tables' 256 bytes.
+        let load =
+            |c: usize, quarter: usize| unsafe { _mm512_loadu_si512(tables[c].as_ptr().add(64 * quarter).cast()) };
+        let (r, g, b) = (
+            [load(0, 0), load(0, 1), load(0, 2), load(0, 3)],
+            [load(1, 0), load(1, 1), load(1, 2), load(1, 3)],
+            [load(2, 0), load(2, 1), load(2, 2), load(2, 3)],
+        );
+        // Every third byte from the first, second or third on.
+        let every_third: [u64; 3] =
+            std::array::from_fn(|start| (start..64).step_by(3).fold(0, |bits, i| bits | 1 << i));
+        let len = image.len();
+        for (at, part) in (0..len).step_by(64).zip(image.chunks_mut(64)) {
+            let here = u64::MAX >> (64 - part.len());
+            // The first green and blue byte; 64 is one more than a multiple of three.
+            let (green, blue) = (every_third[(4 - at % 3) % 3], every_third[(5 - at % 3) % 3]);
+            // SAFETY: `here` has a bit for each byte of the part, and no other is read or written.
+            let v = unsafe { _mm512_maskz_loadu_epi8(here, part.as_ptr().cast()) };
+            let high = _mm512_movepi8_mask(v);
+            let low_half = _mm512_permutex2var_epi8(r[0], v, r[1]);
+            let low_half = _mm512_mask_mov_epi8(low_half, green, _mm512_permutex2var_epi8(g[0], v, g[1]));
+            let low_half = _mm512_mask_mov_epi8(low_half, blue, _mm512_permutex2var_epi8(b[0], v, b[1]));
+            let high_half = _mm512_permutex2var_epi8(r[2], v, r[3]);
+            let high_half = _mm512_mask_mov_epi8(high_half, green, _mm512_permutex2var_epi8(g[2], v, g[3]));
+            let high_half = _mm512_mask_mov_epi8(high_half, blue, _mm512_permutex2var_epi8(b[2], v, b[3]));
+            let out = _mm512_mask_mov_epi8(low_half, high, high_half);
+            // SAFETY: as above.
+            unsafe { _mm512_mask_storeu_epi8(part.as_mut_ptr().cast(), here, out) };
+        }
+    }
 
     /// Plain loops, for what is left over.
     struct Rest;
@@ -288,6 +349,48 @@ mod x86 {
         }
     }
 
+    /// One row's four neighbours as words, weighed with those of the columns and summed in pairs, times the row's weight.
+    ///
+    /// # Safety
+    /// AVX2, and 16 readable bytes.
+    #[inline(always)]
+    unsafe fn mix_row(from: *const u8, columns: __m256i) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            // r0 r1 g0 g1 b0 b1 . .  in the low half, r2 r3 g2 g3 b2 b3 . .  in the high one, as words.
+            let words = _mm256_setr_epi8(
+                0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, 6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1,
+                -1, -1, -1, -1,
+            );
+            let row = _mm256_broadcastsi128_si256(_mm_loadu_si128(from.cast()));
+            _mm256_cvtepi32_ps(_mm256_madd_epi16(_mm256_shuffle_epi8(row, words), columns))
+        }
+    }
+
+    /// Red, green, blue and 0 of pixel `i` of a block, as whole numbers that are not clamped yet.
+    ///
+    /// # Safety
+    /// AVX2 and FMA, and as for [`Bytes::mix_block`].
+    #[inline(always)]
+    unsafe fn mix_pixel<const TWO_ROWS: bool>(block: &MixBlock, i: usize, from: *const u8, stride: usize) -> __m128i {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let place = from.add(block.offsets[i] as usize);
+            let first = _mm256_set1_epi32(block.columns[0][i] as i32);
+            let last = _mm256_set1_epi32(block.columns[1][i] as i32);
+            let columns = _mm256_blend_epi32::<0b1111_0000>(first, last);
+            let [top, upper, lower, bottom] = &block.rows;
+            let mut sum = _mm256_mul_ps(mix_row(place.add(stride), columns), _mm256_set1_ps(upper[i]));
+            sum = _mm256_fmadd_ps(mix_row(place.add(2 * stride), columns), _mm256_set1_ps(lower[i]), sum);
+            if !TWO_ROWS {
+                sum = _mm256_fmadd_ps(mix_row(place, columns), _mm256_set1_ps(top[i]), sum);
+                sum = _mm256_fmadd_ps(mix_row(place.add(3 * stride), columns), _mm256_set1_ps(bottom[i]), sum);
+            }
+            let sum = _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps::<1>(sum));
+            _mm_cvttps_epi32(_mm_add_ps(sum, _mm_set1_ps(MixBlock::NUDGE)))
+        }
+    }
+
     /// # Safety
     /// AVX2 and FMA, and as for [`Bytes::mix_block`].
     #[inline(always)]
@@ -295,35 +398,14 @@ mod x86 {
         // SAFETY: the caller's promise; each neighbour row is read by one load of 16 bytes, and the four stores of 16
         // bytes lie 12 bytes apart.
         unsafe {
-            // r0 r1 g0 g1 b0 b1 . .  in the low half, r2 r3 g2 g3 b2 b3 . .  in the high one, as words.
-            let words = _mm256_setr_epi8(
-                0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, 6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1,
-                -1, -1, -1, -1,
-            );
-            let pixel = |i: usize| {
-                let place = from.add(block.offsets[i] as usize);
-                let [first, last] = [0, 1].map(|k: usize| _mm256_set1_epi32(block.columns[k][i] as i32));
-                let columns = _mm256_blend_epi32::<0b1111_0000>(first, last);
-                let row = |k: usize| {
-                    let row = _mm256_broadcastsi128_si256(_mm_loadu_si128(place.add(k * stride).cast()));
-                    _mm256_cvtepi32_ps(_mm256_madd_epi16(_mm256_shuffle_epi8(row, words), columns))
-                };
-                let weight = |k: usize| _mm256_set1_ps(block.rows[k][i]);
-                let mut sum = _mm256_mul_ps(row(1), weight(1));
-                sum = _mm256_fmadd_ps(row(2), weight(2), sum);
-                if !TWO_ROWS {
-                    sum = _mm256_fmadd_ps(row(0), weight(0), sum);
-                    sum = _mm256_fmadd_ps(row(3), weight(3), sum);
-                }
-                let sum = _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps::<1>(sum));
-                _mm_cvttps_epi32(_mm_add_ps(sum, _mm_set1_ps(MixBlock::NUDGE)))
-            };
             let close_up = _mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1);
             for q in 0..4 {
-                let low = _mm_packs_epi32(pixel(4 * q), pixel(4 * q + 1));
-                let high = _mm_packs_epi32(pixel(4 * q + 2), pixel(4 * q + 3));
-                let bytes = _mm_shuffle_epi8(_mm_packus_epi16(low, high), close_up);
-                _mm_storeu_si128(to.add(12 * q).cast(), bytes);
+                let a = mix_pixel::<TWO_ROWS>(block, 4 * q, from, stride);
+                let b = mix_pixel::<TWO_ROWS>(block, 4 * q + 1, from, stride);
+                let c = mix_pixel::<TWO_ROWS>(block, 4 * q + 2, from, stride);
+                let d = mix_pixel::<TWO_ROWS>(block, 4 * q + 3, from, stride);
+                let words = _mm_packus_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d));
+                _mm_storeu_si128(to.add(12 * q).cast(), _mm_shuffle_epi8(words, close_up));
             }
         }
     }
@@ -432,6 +514,11 @@ mod tests {
                     );
                     self.out.extend(narrow);
                 }
+                let mut looked_up = self.from[..3 * n].to_vec();
+                let tables = [3, 5, 7].map(|k| std::array::from_fn(|v| (v * k + 1) as u8));
+                // SAFETY: the caller's promise.
+                unsafe { V::look_up(&tables, &mut looked_up) };
+                self.out.extend(looked_up);
                 self.out.extend(weighed);
                 self.out.extend(grey);
             }
