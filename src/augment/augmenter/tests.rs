@@ -217,7 +217,7 @@ fn hue_equals_the_reference_on_many_colours() {
 #[test]
 fn sharpness_rounds_every_sum_to_nearest() {
     for sum in 0..=13 * 255u32 {
-        assert_eq!((sum + 6) * 5042 >> 16, (sum as f64 / 13.0 + 0.5) as u32, "{sum}");
+        assert_eq!(((sum + 6) * 5042) >> 16, (sum as f64 / 13.0 + 0.5) as u32, "{sum}");
     }
 }
 
