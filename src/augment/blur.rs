@@ -56,7 +56,7 @@ pub(super) struct Blur {
 }
 
 /// Bytes computed together.
-const TILE: usize = 16;
+const TILE: usize = 64;
 
 impl Blur {
     /// Where its memory lies.
