@@ -188,6 +188,12 @@ pub(super) struct Affine {
 }
 
 impl Affine {
+    /// Where its memory lies.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> [*const u8; 4] {
+        [self.padded.as_ptr(), self.fill.as_ptr(), self.strip.as_ptr(), self.columns.as_ptr().cast()]
+    }
+
     /// `op` from `src` to `dst`, which is as long and [`SLACK`] longer. No side is above [`LARGEST_SIDE`], and `op` is
     /// geometric.
     pub(super) fn run(&mut self, level: Level, op: Op, src: &[u8], size: Size, fill: [u8; 3], dst: &mut [u8]) {

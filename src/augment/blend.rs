@@ -103,7 +103,7 @@ impl Kernel for SharpRow<'_> {
             // Rounded to nearest: floor((s + 6) / 13). The product with 5042 / 2^16 is too large by 0.04 at most here,
             // less than the 1/13 to the next whole number.
             let sum = left + centre + right + 4 * u16::from(*v) + 6;
-            let smooth = (u32::from(sum) * 5042 >> 16) as u8;
+            let smooth = ((u32::from(sum) * 5042) >> 16) as u8;
             *out = blend(smooth, *v, self.factor);
         }
         self.dst[..3].copy_from_slice(&row[..3]);

@@ -21,22 +21,15 @@ impl Kernel for Turn<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         for part in self.image.chunks_mut(3 * BLOCK) {
-            let mut planes = [[0u8; BLOCK]; 3];
+            let [mut red, mut green, mut blue] = [[0u8; BLOCK]; 3];
             for (i, pixel) in part.as_chunks::<3>().0.iter().enumerate() {
-                for c in 0..3 {
-                    planes[c][i] = pixel[c];
-                }
+                [red[i], green[i], blue[i]] = *pixel;
             }
-            for i in 0..BLOCK {
-                let turned = turned([planes[0][i], planes[1][i], planes[2][i]], self.by);
-                for c in 0..3 {
-                    planes[c][i] = turned[c];
-                }
+            for ((r, g), b) in red.iter_mut().zip(&mut green).zip(&mut blue) {
+                [*r, *g, *b] = turned([*r, *g, *b], self.by);
             }
             for (i, pixel) in part.as_chunks_mut::<3>().0.iter_mut().enumerate() {
-                for c in 0..3 {
-                    pixel[c] = planes[c][i];
-                }
+                *pixel = [red[i], green[i], blue[i]];
             }
         }
     }

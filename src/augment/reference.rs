@@ -45,13 +45,13 @@ impl Picture {
     }
 
     /// A picture of the same size whose pixels `f` says from their column and row.
-    fn from_places(&self, mut f: impl FnMut(usize, usize) -> [u8; 3]) -> Self {
+    fn redrawn(&self, mut f: impl FnMut(usize, usize) -> [u8; 3]) -> Self {
         let places = (0..self.height).flat_map(|y| (0..self.width).map(move |x| (x, y)));
         Self { pixels: places.map(|(x, y)| f(x, y)).collect(), ..*self }
     }
 
     fn map(&self, f: impl Fn([u8; 3]) -> [u8; 3]) -> Self {
-        self.from_places(|x, y| f(self.pixels[y * self.width + x]))
+        self.redrawn(|x, y| f(self.pixels[y * self.width + x]))
     }
 
     fn look_up(&self, table: impl Fn(usize, u8) -> u8) -> Self {
@@ -87,7 +87,7 @@ impl Picture {
             }
             Op::Color { factor } => self.map(|pixel| pixel.map(|v| blend(luma(pixel), v, factor))),
             Op::Grayscale => self.map(|pixel| [luma(pixel); 3]),
-            Op::Sharpness { factor } => self.from_places(|x, y| {
+            Op::Sharpness { factor } => self.redrawn(|x, y| {
                 let (pixel, smooth) = (self.at(x as i64, y as i64), self.smooth(x, y));
                 std::array::from_fn(|c| blend(smooth[c], pixel[c], factor))
             }),
@@ -130,7 +130,7 @@ impl Picture {
     /// Counter-clockwise by quarter turns; a half turn, or a square picture.
     fn turned(&self, quarters: u32) -> Self {
         let (right, bottom) = (self.width - 1, self.height - 1);
-        self.from_places(|x, y| {
+        self.redrawn(|x, y| {
             let (x, y) = match quarters {
                 0 => (x, y),
                 1 => (right - y, x),
@@ -162,7 +162,7 @@ impl Picture {
         taps: i64,
         between: impl Fn([f64; N], f64) -> f64,
     ) -> Self {
-        self.from_places(|x, y| {
+        self.redrawn(|x, y| {
             let (u, v) = matrix.at(x, y);
             if !(0.0 <= u && u < self.width as f64 && 0.0 <= v && v < self.height as f64) {
                 return fill;
@@ -196,17 +196,17 @@ impl Picture {
             };
             let columns = sums(c + a * 0.5, a, self.width);
             let rows = sums(f + e * 0.5, e, self.height);
-            return self.from_places(|x, y| pixel(columns[x], rows[y]));
+            return self.redrawn(|x, y| pixel(columns[x], rows[y]));
         }
         if let Some([a, b, c, d, e, f]) = matrix.fixed(self.size()) {
-            return self.from_places(|x, y| {
+            return self.redrawn(|x, y| {
                 let (x, y) = (x as i64, y as i64);
                 pixel((c + a * x + b * y) >> 16, (f + d * x + e * y) >> 16)
             });
         }
         let (mut u, mut v) = (0.0, 0.0);
         let (mut row_u, mut row_v) = (c + b * 0.5 + a * 0.5, f + e * 0.5 + d * 0.5);
-        self.from_places(|x, _| {
+        self.redrawn(|x, _| {
             if x == 0 {
                 (u, v) = (row_u, row_v);
                 (row_u, row_v) = (row_u + b, row_v + e);
@@ -221,7 +221,7 @@ impl Picture {
         let Some(boxes) = super::blur::Boxes::of(radius) else { return self.clone() };
         let mut picture = self.clone();
         for (dx, dy) in [(1, 0), (1, 0), (1, 0), (0, 1), (0, 1), (0, 1)] {
-            picture = picture.from_places(|x, y| {
+            picture = picture.redrawn(|x, y| {
                 std::array::from_fn(|c| {
                     let value = |k: i64| u32::from(picture.at(x as i64 + k * dx, y as i64 + k * dy)[c]);
                     let reach = boxes.reach as i64;

@@ -86,8 +86,8 @@ impl Row<'_> {
             block.columns[0][i] = (a as u32 & 0xffff) | (b as u32) << 16;
             block.columns[1][i] = (c as u32 & 0xffff) | (d as u32) << 16;
             let rows = weights::<BILINEAR>(part(v));
-            for k in 0..4 {
-                block.rows[k][i] = rows[k] / f32::from(ONE);
+            for (k, weight) in rows.into_iter().enumerate() {
+                block.rows[k][i] = weight / f32::from(ONE);
             }
         }
         block

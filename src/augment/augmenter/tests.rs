@@ -174,6 +174,23 @@ fn memory_of_another_size_does_not_show() {
 }
 
 #[test]
+fn a_warm_augmenter_takes_no_memory() {
+    let size = Size::new(60, 41);
+    let (mut augmenter, mut image) = (Augmenter::new(), noise(size, 2));
+    let mut rounds = Vec::new();
+    for _ in 0..3 {
+        for op in every_op(0.2) {
+            augmenter.apply(&mut image, size, &[op], FILL).unwrap();
+        }
+        // Which of the two is the image depends on the number of exchanges.
+        let mut pictures = [&image, &augmenter.spare].map(|bytes| (bytes.as_ptr(), bytes.capacity()));
+        pictures.sort();
+        rounds.push((pictures, augmenter.sums.as_ptr(), augmenter.affine.memory(), augmenter.blur.memory()));
+    }
+    assert_eq!(rounds[1], rounds[2]);
+}
+
+#[test]
 fn operations_follow_one_another() {
     let size = Size::new(33, 21);
     let (mut image, pixels) = (noise(size, 3), noise(size, 3));
@@ -217,7 +234,7 @@ fn hue_equals_the_reference_on_many_colours() {
 #[test]
 fn sharpness_rounds_every_sum_to_nearest() {
     for sum in 0..=13 * 255u32 {
-        assert_eq!((sum + 6) * 5042 >> 16, (sum as f64 / 13.0 + 0.5) as u32, "{sum}");
+        assert_eq!(((sum + 6) * 5042) >> 16, (sum as f64 / 13.0 + 0.5) as u32, "{sum}");
     }
 }
 
