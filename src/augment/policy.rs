@@ -18,7 +18,7 @@ mod token;
 mod trivial;
 
 use super::interpolation::Interpolation;
-use super::op::Ops;
+use super::op::{Op, Ops, Sampling};
 use crate::error::{Error, Result};
 use crate::nearest;
 use crate::rng::Draw;
@@ -138,6 +138,15 @@ impl Policy {
             Family::Rand(rand) => rand.describe(magnitude),
             Family::Auto(auto) => auto.describe(),
             Family::Trivial => trivial::describe(),
+        }
+    }
+
+    /// Each operation of a `rand` policy at its full strength at `magnitude`, without noise and to the positive side: for
+    /// pictures and tests. Empty for the other policies, whose magnitudes are their own.
+    pub fn strongest(&self, magnitude: f64, sampling: Sampling) -> Vec<(String, Op)> {
+        match &self.0 {
+            Family::Rand(rand) => rand.strongest(magnitude, sampling),
+            Family::Auto(_) | Family::Trivial => Vec::new(),
         }
     }
 

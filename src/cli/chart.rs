@@ -19,6 +19,7 @@
 
 mod canvas;
 mod draw;
+pub(crate) mod sheet;
 mod ticks;
 
 use crate::{Error, Result};

@@ -6,6 +6,7 @@ mod decode;
 #[cfg(feature = "train")]
 mod demo;
 pub mod fit;
+mod inspect;
 #[cfg(feature = "train")]
 mod live;
 mod machine;
@@ -39,6 +40,8 @@ enum Command {
     Demo(demo::Args),
     /// Print a schedule as a table and draw it.
     Schedule(schedule::Args),
+    /// Show what a recipe does to images.
+    Inspect(Box<inspect::Args>),
     /// Measure throughput.
     #[command(subcommand)]
     Bench(bench::Command),
@@ -76,6 +79,7 @@ pub fn run() -> ExitCode {
         #[cfg(feature = "train")]
         Command::Demo(args) => demo::run(&args),
         Command::Schedule(args) => schedule::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Inspect(args) => inspect::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Bench(command) => bench::run(&command).map(|()| ExitCode::SUCCESS),
         #[cfg(not(feature = "train"))]
         Command::NoTrain { .. } => {

@@ -3,7 +3,7 @@
 //! Levels run from 0 to 10; `f = level / 10` (`randaugment.md` §2). "±" is a sign that is drawn with equal chances.
 
 use crate::augment::interpolation::Interpolation;
-use crate::augment::op::{Op, Ops};
+use crate::augment::op::{Op, Ops, Sampling};
 use crate::error::Result;
 use crate::rng::Draw;
 
@@ -147,13 +147,31 @@ impl Operator {
     /// (geometric operations under [`Interpolation::Random`]).
     pub(super) fn draw(self, level: f64, interpolation: Interpolation, draw: &mut Draw) -> Op {
         let negative = self.is_signed() && draw.chance(0.5);
+        let radius = match self {
+            GaussianBlurRand => draw.uniform(RADIUS[0], self.radius(level)),
+            _ => self.radius(level),
+        };
+        let sampling = if self.is_geometric() { interpolation.draw(draw) } else { Sampling::default() };
+        self.at(level, negative, radius, sampling)
+    }
+
+    /// The operation at its full strength at `level`, to the positive side where it has a sign.
+    pub(super) fn strongest(self, level: f64, sampling: Sampling) -> Op {
+        self.at(level, false, self.radius(level), sampling)
+    }
+
+    fn is_geometric(self) -> bool {
+        matches!(self, Rotate | ShearX | ShearY | TranslateXRel | TranslateYRel)
+    }
+
+    fn at(self, level: f64, negative: bool, radius: f64, sampling: Sampling) -> Op {
         let signed = |value: f64| if negative { -value } else { value };
         let factor = || self.factor(level, negative) as f32;
         match self {
             AutoContrast => Op::AutoContrast,
             Equalize => Op::Equalize,
             Invert => Op::Invert,
-            Rotate => Op::Rotate { degrees: signed(rotate(level)), sampling: interpolation.draw(draw) },
+            Rotate => Op::Rotate { degrees: signed(rotate(level)), sampling },
             Posterize | PosterizeIncreasing | PosterizeOriginal => Op::Posterize { bits: self.bits(level) },
             Solarize | SolarizeIncreasing => Op::Solarize { threshold: self.threshold(level) },
             SolarizeAdd => Op::SolarizeAdd { add: solarize_add(level) },
@@ -163,12 +181,11 @@ impl Operator {
             Contrast | ContrastIncreasing => Op::Contrast { factor: factor() },
             Brightness | BrightnessIncreasing => Op::Brightness { factor: factor() },
             Sharpness | SharpnessIncreasing => Op::Sharpness { factor: factor() },
-            ShearX => Op::ShearX { factor: signed(shear(level)), sampling: interpolation.draw(draw) },
-            ShearY => Op::ShearY { factor: signed(shear(level)), sampling: interpolation.draw(draw) },
-            TranslateXRel => Op::TranslateX { share: signed(translate(level)), sampling: interpolation.draw(draw) },
-            TranslateYRel => Op::TranslateY { share: signed(translate(level)), sampling: interpolation.draw(draw) },
-            GaussianBlur => Op::GaussianBlur { radius: self.radius(level) as f32 },
-            GaussianBlurRand => Op::GaussianBlur { radius: draw.uniform(RADIUS[0], self.radius(level)) as f32 },
+            ShearX => Op::ShearX { factor: signed(shear(level)), sampling },
+            ShearY => Op::ShearY { factor: signed(shear(level)), sampling },
+            TranslateXRel => Op::TranslateX { share: signed(translate(level)), sampling },
+            TranslateYRel => Op::TranslateY { share: signed(translate(level)), sampling },
+            GaussianBlur | GaussianBlurRand => Op::GaussianBlur { radius: radius as f32 },
         }
     }
 

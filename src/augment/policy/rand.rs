@@ -6,7 +6,7 @@
 use super::operator::{MAX, Noise, Operator, Operator::*, Step, short};
 use super::token::{self, Token};
 use crate::augment::interpolation::Interpolation;
-use crate::augment::op::Ops;
+use crate::augment::op::{Op, Ops, Sampling};
 use crate::error::Result;
 use crate::nearest;
 use crate::rng::Draw;
@@ -219,6 +219,12 @@ impl Rand {
             let step = Step { operator, probability: self.probability, magnitude };
             step.draw(self.noise, self.max(), interpolation, draw, ops)
         })
+    }
+
+    pub(super) fn strongest(&self, magnitude: f64, sampling: Sampling) -> Vec<(String, Op)> {
+        let level = magnitude.clamp(0.0, self.max());
+        let (operators, _) = self.operators();
+        operators.iter().map(|operator| (operator.name(), operator.strongest(level, sampling))).collect()
     }
 
     pub(super) fn describe(&self, magnitude: f64) -> Vec<(String, String)> {

@@ -1,0 +1,123 @@
+//! Contact sheets: rows of small pictures with captions, as a PNG.
+
+use super::canvas::{Align, Canvas, Format, register_font};
+use crate::error::{Error, Result};
+use crate::ops::Rgb8;
+use plotters::prelude::*;
+use std::path::Path;
+
+/// A table of pictures.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sheet {
+    /// First line.
+    pub(crate) title: String,
+    /// Second line, smaller; may be empty.
+    pub(crate) subtitle: String,
+    /// Over the columns; may be empty.
+    pub(crate) columns: Vec<String>,
+    /// From top to bottom.
+    pub(crate) rows: Vec<Row>,
+    /// Side of a tile in pixels. Pictures are enlarged by repeating pixels and reduced by leaving some out.
+    pub(crate) tile: u32,
+}
+
+/// One row of a sheet.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Row {
+    /// At its left, line by line.
+    pub(crate) label: Vec<String>,
+    /// Pictures, each with a caption that may be empty.
+    pub(crate) tiles: Vec<(Rgb8, String)>,
+}
+
+const INK: RGBColor = RGBColor(30, 30, 30);
+const SOFT: RGBColor = RGBColor(95, 95, 95);
+const MARGIN: u32 = 16;
+const TITLE: f64 = 22.0;
+const LABEL: f64 = 14.0;
+const CAPTION: f64 = 12.0;
+/// Title and subtitle, and the columns' names.
+const HEAD: u32 = 62;
+const COLUMN_HEAD: u32 = 22;
+/// Under a tile that has a caption.
+const CAPTION_ROW: u32 = 18;
+const GAP: u32 = 6;
+const LABEL_COLUMN: u32 = 150;
+
+impl Sheet {
+    /// Draws it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be written.
+    pub(crate) fn write_png(&self, path: &Path) -> Result<()> {
+        register_font();
+        let captions = self.rows.iter().flat_map(|row| &row.tiles).any(|(_, caption)| !caption.is_empty());
+        let row_height = self.tile + if captions { CAPTION_ROW } else { 0 } + GAP;
+        let columns = self.rows.iter().map(|row| row.tiles.len()).max().unwrap_or(0) as u32;
+        let top = MARGIN + HEAD + if self.columns.is_empty() { 0 } else { COLUMN_HEAD };
+        let width = (2 * MARGIN + LABEL_COLUMN + columns * (self.tile + GAP)).max(720);
+        let height = top + self.rows.len() as u32 * row_height + MARGIN;
+        let mut pixels = vec![255u8; 3 * (width * height) as usize];
+        for (y, row) in self.rows.iter().enumerate() {
+            for (x, (picture, _)) in row.tiles.iter().enumerate() {
+                let (left, top) = (MARGIN + LABEL_COLUMN + x as u32 * (self.tile + GAP), top + y as u32 * row_height);
+                self.paste(picture, &mut pixels, width as usize, (left as usize, top as usize));
+            }
+        }
+        let refused = |error: &dyn std::fmt::Display| Error::Io {
+            path: path.to_owned(),
+            source: std::io::Error::other(error.to_string()),
+        };
+        {
+            let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
+            self.write_words(&Canvas { area: &area, scale: 1.0, format: Format::Bitmap }, top, row_height)
+                .map_err(|error| refused(&error))?;
+            area.present().map_err(|error| refused(&error))?;
+        }
+        image::save_buffer(path, &pixels, width, height, image::ExtendedColorType::Rgb8)
+            .map_err(|error| refused(&error))
+    }
+
+    /// The nearest pixels of `picture`, its longer side as long as the tile, in the tile's middle.
+    fn paste(&self, picture: &Rgb8, pixels: &mut [u8], width: usize, (left, top): (usize, usize)) {
+        let (w, h) = (picture.size.width as usize, picture.size.height as usize);
+        let (tile, longer) = (self.tile as usize, w.max(h));
+        let (shown_w, shown_h) = ((w * tile / longer).max(1), (h * tile / longer).max(1));
+        let (left, top) = (left + (tile - shown_w) / 2, top + (tile - shown_h) / 2);
+        for y in 0..shown_h {
+            for x in 0..shown_w {
+                let from = 3 * ((y * h / shown_h) * w + x * w / shown_w);
+                let to = 3 * ((top + y) * width + left + x);
+                pixels[to..to + 3].copy_from_slice(&picture.pixels[from..from + 3]);
+            }
+        }
+    }
+
+    fn write_words<DB: DrawingBackend>(
+        &self,
+        canvas: &Canvas<'_, DB>,
+        top: u32,
+        row_height: u32,
+    ) -> super::canvas::Drawn<DB> {
+        let margin = f64::from(MARGIN);
+        canvas.text(&self.title, (margin, margin + 14.0), TITLE, Align::Left, INK)?;
+        canvas.text(&self.subtitle, (margin, margin + 42.0), LABEL, Align::Left, SOFT)?;
+        let middle = |x: usize| f64::from(MARGIN + LABEL_COLUMN + x as u32 * (self.tile + GAP) + self.tile / 2);
+        for (x, name) in self.columns.iter().enumerate() {
+            canvas.text(name, (middle(x), f64::from(top) - 12.0), LABEL, Align::Center, SOFT)?;
+        }
+        for (y, row) in self.rows.iter().enumerate() {
+            let start = f64::from(top + y as u32 * row_height);
+            let first = start + f64::from(self.tile) / 2.0 - 9.0 * (row.label.len() as f64 - 1.0);
+            for (line, text) in row.label.iter().enumerate() {
+                let color = if line == 0 { INK } else { SOFT };
+                canvas.text(text, (margin, first + 18.0 * line as f64), LABEL, Align::Left, color)?;
+            }
+            for (x, (_, caption)) in row.tiles.iter().enumerate() {
+                let at = (middle(x), start + f64::from(self.tile) + 9.0);
+                canvas.text(caption, at, CAPTION, Align::Center, SOFT)?;
+            }
+        }
+        Ok(())
+    }
+}
