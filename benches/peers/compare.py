@@ -4,6 +4,9 @@ Both read the same images from the page cache and make the same thing: random re
 bilinear filter, flip, float32 (64, 3, S, S) normalised, shuffled. In each round all variants take their turn at each size,
 and the next round goes through them the other way round, so that a change of the machine's mood meets all of them.
 
+With --augment POLICY the reference is torchvision with timm's augmentation, and both do what EfficientTrain++ trains on: random
+resized crop to 224 with a bicubic filter, flip, the policy on 8-bit pixels, below 224 a Lanczos resize to S, float32 normalised.
+
 usage: DIR/venv/bin/python compare.py --bandfeed BIN --folder DIR/images --tar SHARD.tar --out RECORD
        (see README.md; without --bandfeed only torchvision is measured)
 """
@@ -20,9 +23,10 @@ from importlib import metadata
 from pathlib import Path
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-TORCHVISION = "torchvision"
+TORCHVISION = "torchvision"  # with timm's augmentation, if any
 BASE = 224
 BAND = f"bandfeed, band of a {BASE} px crop"  # what a curriculum's stage is; torchvision has no such thing
+ON_BAND = "bandfeed, augmented on the band"  # its short cut for slow processors: not the same pixels
 WARM_UP = 512  # images, outside the clock: worker start, first batches
 
 
@@ -33,7 +37,12 @@ def main():
         return
     warm_page_cache(options)
     variants = {TORCHVISION: run_torchvision}
-    if options.bandfeed:
+    if options.bandfeed and options.augment:
+        variants["bandfeed, folder"] = lambda options, size: run_bandfeed(options, options.folder, size, BASE)
+        if options.tar:
+            variants["bandfeed, tar"] = lambda options, size: run_bandfeed(options, options.tar, size, BASE)
+        variants[ON_BAND] = lambda options, size: run_bandfeed(options, options.tar or options.folder, size, BASE, "band")
+    elif options.bandfeed:
         variants["bandfeed, folder"] = lambda options, size: run_bandfeed(options, options.folder, size)
         if options.tar:
             variants["bandfeed, tar"] = lambda options, size: run_bandfeed(options, options.tar, size)
@@ -43,7 +52,7 @@ def main():
     for turn in range(options.rounds):
         for size in options.sizes:
             for name in list(variants) if turn % 2 == 0 else reversed(variants):
-                if name == BAND and size >= BASE:
+                if name in (BAND, ON_BAND) and size >= BASE:
                     continue  # no band to cut: the same as the crop
                 load = os.getloadavg()[0]
                 run = variants[name](options, size)
@@ -70,6 +79,7 @@ def arguments():
     parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--images", type=positive, default=2048, help="images in one timed window of torchvision (2048)")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of one timed window of bandfeed (5)")
+    parser.add_argument("--augment", metavar="POLICY", help="for example rand-m9-mstd0.5-inc1; needs timm")
     parser.add_argument("--out", help="write OUT.md and OUT.json")
     parser.add_argument("--child", type=int, metavar="SIZE", help=argparse.SUPPRESS)  # one run, in a process of its own
     return parser.parse_args()
@@ -89,18 +99,20 @@ def sizes(text):
 # ------------------------------------------------------------------------------------------------ variants
 
 
-def bandfeed_command(options, source, size, base):
+def bandfeed_command(options, source, size, base, augment_at):
     """The one place that knows bandfeed's command line. Prints an object with `rows`, one for each band."""
+    augment = ["--augment", options.augment, "--augment-at", augment_at] if options.augment else []
     return [
         options.bandfeed, "bench", "loader", source,
         "--workers", options.workers, "--batch-size", options.batch_size, "--base", base,
-        "--bands", size, "--filter", "bilinear", "--seconds", options.seconds, "--rounds", 1, "--json",
+        "--bands", size, "--filter", "bicubic" if augment else "bilinear", *augment,
+        "--seconds", options.seconds, "--rounds", 1, "--json",
     ]  # fmt: skip
 
 
-def run_bandfeed(options, source, size, base=None):
+def run_bandfeed(options, source, size, base=None, augment_at="base"):
     """The rate at `size`: cropped to it, as torchvision does, or with a base cut as a Lanczos band from a crop of that."""
-    rows = json.loads(output(bandfeed_command(options, source, size, base or size)))["rows"]
+    rows = json.loads(output(bandfeed_command(options, source, size, base or size, augment_at)))["rows"]
     rows = [row for row in rows if row["band"] == size]
     if len(rows) != 1:
         raise SystemExit(f"bandfeed gave {len(rows)} rows for band {size}: {rows}")
@@ -110,6 +122,7 @@ def run_bandfeed(options, source, size, base=None):
 def run_torchvision(options, size):
     command = [sys.executable, __file__, "--child", size, "--folder", options.folder, "--workers", options.workers]
     command += ["--batch-size", options.batch_size, "--images", options.images]
+    command += ["--augment", options.augment] if options.augment else []
     return json.loads(output(command))
 
 
@@ -127,15 +140,9 @@ def torchvision_window(options, size):
 
     import torch
     from torch.utils.data import DataLoader
-    from torchvision import transforms
     from torchvision.datasets import ImageFolder
 
-    transform = transforms.Compose([
-        transforms.RandomResizedCrop(size, interpolation=transforms.InterpolationMode.BILINEAR),
-        transforms.RandomHorizontalFlip(),
-        transforms.ToTensor(),
-        transforms.Normalize(MEAN, STD),
-    ])
+    transform = augmenting_transform(options.augment, size) if options.augment else plain_transform(size)
     data = ImageFolder(options.folder, transform=transform)
     # One long epoch: between two, the workers would stand still. It goes on after the clock has stopped, so that all of
     # the window is made by busy workers.
@@ -161,6 +168,34 @@ def torchvision_window(options, size):
             count, wall, cpu = seen - first, time.perf_counter() - start, cpu_seconds(team) - spent
             return {"images_per_second": count / wall, "cpu_ms_per_image": 1000 * cpu / count}
     raise SystemExit("the images ended before the window did")
+
+
+def plain_transform(size):
+    from torchvision import transforms
+
+    return transforms.Compose([
+        transforms.RandomResizedCrop(size, interpolation=transforms.InterpolationMode.BILINEAR),
+        transforms.RandomHorizontalFlip(),
+        transforms.ToTensor(),
+        transforms.Normalize(MEAN, STD),
+    ])
+
+
+def augmenting_transform(policy, size):
+    """timm's training transform at 224 without erasing; below that with EfficientTrain++'s Lanczos resize in it."""
+    from timm.data.auto_augment import rand_augment_transform
+    from torchvision import transforms
+
+    mean = tuple(min(255, round(255 * value)) for value in MEAN)
+    parameters = {"translate_const": int(BASE * 0.45), "img_mean": mean, "interpolation": 3}  # 3: bicubic
+    steps = [
+        transforms.RandomResizedCrop(BASE, interpolation=transforms.InterpolationMode.BICUBIC),
+        transforms.RandomHorizontalFlip(),
+        rand_augment_transform(policy, parameters),
+    ]
+    if size < BASE:
+        steps.append(transforms.Resize(size, interpolation=transforms.InterpolationMode.LANCZOS))
+    return transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
 
 
 def cpu_seconds(processes):
@@ -213,7 +248,8 @@ def summary(runs, variants, sizes):
 
 def environment(options):
     files = [path for path in options.folder.rglob("*.*") if path.is_file()]
-    versions = {name: metadata.version(name) for name in ("torch", "torchvision", "pillow")}
+    names = ("torch", "torchvision", "pillow", *(["timm"] if options.augment else []))
+    versions = {name: metadata.version(name) for name in names}
     if options.bandfeed:
         versions["bandfeed"] = output([options.bandfeed, "--version"]).split()[-1]
     return {

@@ -29,6 +29,11 @@ if ! "$python" -c 'import torch, torchvision, PIL' 2>/dev/null; then
     "$python" -m pip install numpy typing_extensions sympy networkx jinja2 fsspec filelock setuptools
     "$python" "$here/link_stubs.py"
 fi
+if ! "$python" -c 'import timm' 2>/dev/null; then
+    # For compare.py --augment. Its dependencies are there already or not needed for its transforms.
+    "$python" -m pip install --no-deps timm==1.0.22 safetensors==0.8.0 pyyaml==6.0.4 huggingface_hub==2.4.0
+    "$python" -m pip install httpx tqdm packaging
+fi
 "$python" -c 'import torch, torchvision, PIL
 print("torch", torch.__version__, "torchvision", torchvision.__version__, "pillow", PIL.__version__)'
 

@@ -49,18 +49,7 @@ impl Fit {
     /// As [`Schedule::named`]; [`Error::Config`] also if a TOML table says otherwise than an option, or if `released` is
     /// asked of a schedule that has no released form.
     pub fn schedule(&self, name: &str, recipe: &SchedulePreset) -> Result<Schedule> {
-        let own = SchedulePreset {
-            name: name.to_owned(),
-            base: self.base.or(recipe.base),
-            patch: self.patch.or(recipe.patch),
-            batch_size: self.batch_size.or(recipe.batch_size),
-            base_parts: self.base_parts.or(recipe.base_parts),
-            epochs: self.epochs.or(recipe.epochs),
-            crop: self.crop.or(recipe.crop),
-            replay: self.replay.or(recipe.replay),
-            early_batch: self.early_batch.or(recipe.early_batch),
-        };
-        let options = own.options();
+        let options = self.over(name, recipe).options();
         if self.released {
             return Schedule::released(self.released_row(name, &options)?, &options);
         }
@@ -74,6 +63,21 @@ impl Fit {
         match self.image_epochs {
             Some(epochs) => schedule.with_image_epochs(epochs),
             None => Ok(schedule),
+        }
+    }
+
+    /// The options given, and where they are silent `recipe`'s.
+    pub(super) fn over(&self, name: &str, recipe: &SchedulePreset) -> SchedulePreset {
+        SchedulePreset {
+            name: name.to_owned(),
+            base: self.base.or(recipe.base),
+            patch: self.patch.or(recipe.patch),
+            batch_size: self.batch_size.or(recipe.batch_size),
+            base_parts: self.base_parts.or(recipe.base_parts),
+            epochs: self.epochs.or(recipe.epochs),
+            crop: self.crop.or(recipe.crop),
+            replay: self.replay.or(recipe.replay),
+            early_batch: self.early_batch.or(recipe.early_batch),
         }
     }
 

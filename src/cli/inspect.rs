@@ -63,10 +63,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     let mut preset = Preset::named(name)?;
     preset.transform = args.transform.apply(preset.transform)?;
-    if let Some(schedule) = &args.schedule {
-        preset.schedule.name.clone_from(schedule);
-    }
-    let schedule = args.fit.schedule(&preset.schedule.name, &preset.schedule)?;
+    let name = args.schedule.as_ref().unwrap_or(&preset.schedule.name).clone();
+    let schedule = args.fit.schedule(&name, &preset.schedule)?;
+    preset.schedule = args.fit.over(&name, &preset.schedule);
     preset.transform.check_schedule(&schedule)?;
     if args.toml {
         print!("{}", preset.to_toml());

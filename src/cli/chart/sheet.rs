@@ -44,6 +44,20 @@ const CAPTION_ROW: u32 = 18;
 const GAP: u32 = 6;
 const LABEL_COLUMN: u32 = 150;
 
+/// Words are drawn this many times as large and reduced: letters stand at whole pixels of the large picture only.
+const FINE: u32 = 3;
+
+/// Reduces `words` by [`FINE`] and lays it over `pixels`, white being nothing.
+fn darken(pixels: &mut [u8], words: &[u8], width: usize) {
+    let fine = FINE as usize;
+    for (at, pixel) in pixels.iter_mut().enumerate() {
+        let (x, y, c) = (at / 3 % width, at / 3 / width, at % 3);
+        let rows = (0..fine).map(|dy| 3 * ((y * fine + dy) * width * fine + x * fine) + c);
+        let sum: u32 = rows.flat_map(|row| (0..fine).map(move |dx| row + 3 * dx)).map(|at| u32::from(words[at])).sum();
+        *pixel = (*pixel).min((sum / (FINE * FINE)) as u8);
+    }
+}
+
 impl Sheet {
     /// Draws it.
     ///
@@ -68,12 +82,14 @@ impl Sheet {
             path: path.to_owned(),
             source: std::io::Error::other(error.to_string()),
         };
+        let mut words = vec![255u8; 3 * (FINE * width * FINE * height) as usize];
         {
-            let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
-            self.write_words(&Canvas { area: &area, scale: 1.0, format: Format::Bitmap }, top, row_height)
+            let area = BitMapBackend::with_buffer(&mut words, (FINE * width, FINE * height)).into_drawing_area();
+            self.write_words(&Canvas { area: &area, scale: FINE.into(), format: Format::Bitmap }, top, row_height)
                 .map_err(|error| refused(&error))?;
             area.present().map_err(|error| refused(&error))?;
         }
+        darken(&mut pixels, &words, width as usize);
         image::save_buffer(path, &pixels, width, height, image::ExtendedColorType::Rgb8)
             .map_err(|error| refused(&error))
     }
