@@ -8,9 +8,9 @@
 //! - shear along y has one rest for a column, translation along y one for all rows;
 //! - rotation has its own for every pixel ([`turn`]).
 //!
-//! Weights along x (and y, but for rotation) are integers of 2^-14. Four of them are off by 2^-13 in total at most, which is
-//! 0.03 grey levels, so that the truncation at the end can give a neighbouring grey level and no other. Their sum is
-//! exactly 1: flat areas stay.
+//! Weights along x (and y, but for rotation) are integers of 2^-14 whose sum is exactly 1, so that flat areas stay. Three of
+//! the four are off by 2^-15 at most, and the fourth by what makes up for them: 3 * 2^-15 * 255, or 0.03 grey levels, in a
+//! value. The truncation at the end can then give a neighbouring grey level and no other.
 
 mod nearest;
 mod turn;

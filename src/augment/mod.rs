@@ -6,7 +6,7 @@
 //!
 //! A [`Policy`] draws on the host, when a sample is planned; what it draws are [`Op`]s with their final arguments, so that
 //! nothing random is left for an engine. [`Augmenter`] runs them on interleaved RGB bytes with Pillow's arithmetic
-//! (`randaugment.md` §2), because that is what the recipes of vision transformers were tuned with; [`reference`] is the
+//! (`randaugment.md` §2), because that is what the recipes of vision transformers were tuned with; [`mod@reference`] is the
 //! slow and obvious version of the same.
 
 mod affine;
