@@ -30,9 +30,9 @@ if ! "$python" -c 'import torch, torchvision, PIL' 2>/dev/null; then
     "$python" "$here/link_stubs.py"
 fi
 if ! "$python" -c 'import timm' 2>/dev/null; then
-    # For compare.py --augment. Its dependencies are there already or not needed for its transforms.
-    "$python" -m pip install --no-deps timm==1.0.22 safetensors==0.8.0 pyyaml==6.0.4 huggingface_hub==2.4.0
-    "$python" -m pip install httpx tqdm packaging
+    # For compare.py --augment. Without dependencies, since it asks for torch's whole wheel.
+    "$python" -m pip install --no-deps timm==1.0.22
+    "$python" -m pip install safetensors==0.8.0 pyyaml==6.0.4 huggingface_hub==2.4.0
 fi
 "$python" -c 'import torch, torchvision, PIL
 print("torch", torch.__version__, "torchvision", torchvision.__version__, "pillow", PIL.__version__)'
