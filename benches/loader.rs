@@ -1,13 +1,17 @@
 //! The whole loader: images a second by number of workers, and by band.
 //!
-//! `cargo bench --bench loader`. Ids are `workers/N` at the base size, and `band/B` with the machine's cores. The pictures are
+//! `cargo bench --bench loader`. Ids are `workers/N` at the base size, `band/B` with the machine's cores, and `augment/WHAT/B`
+//! with RandAugment at magnitude 9, at the base size, on the band, and with erasing and mixing. The pictures are
 //! `../shared/data/imagenet-200.tar` where that is there, else drawn ones of about 500 pixels; the name of the group says
 //! which. A baseline a reader knows stands beside it in `benches/peers`.
 
 use bandfeed::demo_data::DemoData;
+use bandfeed::erase::Erasing;
 use bandfeed::loader::Loader;
+use bandfeed::mix::Mix;
+use bandfeed::recipe::AugmentAt;
 use bandfeed::schedule::Schedule;
-use bandfeed::{BandCrop, Source, Stage, source};
+use bandfeed::{BandCrop, Recipe, Source, Stage, source};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::path::Path;
@@ -29,10 +33,10 @@ fn pictures() -> (&'static str, Arc<dyn Source>) {
     }
 }
 
-fn loader(source: &Arc<dyn Source>, band: u32, workers: usize) -> Loader {
+fn loader(source: &Arc<dyn Source>, band: u32, workers: usize, recipe: Recipe) -> Loader {
     let schedule = Schedule::fixed(Stage::fixed(BASE, band, BandCrop::Lanczos, BATCH));
     let schedule = schedule.with_epochs(1e9).expect("a finite budget");
-    let loader = Loader::builder(source.clone(), schedule).workers(workers).prefetch(PREFETCH).build();
+    let loader = Loader::builder(source.clone(), schedule).recipe(recipe).workers(workers).prefetch(PREFETCH).build();
     let mut loader = loader.expect("the settings are in range");
     // As many batches as exist at once: afterwards memory and tables are warm.
     for _ in 0..2 * PREFETCH {
@@ -65,7 +69,7 @@ fn bench(c: &mut Criterion) {
     counts.sort_unstable();
     counts.dedup();
     for workers in counts.into_iter().filter(|&n| n <= cores) {
-        let mut loader = loader(&source, BASE, workers);
+        let mut loader = loader(&source, BASE, workers, Recipe::default());
         group.bench_function(BenchmarkId::from_parameter(workers), |b| b.iter_custom(|n| time(&mut loader, n)));
     }
     group.finish();
@@ -73,8 +77,22 @@ fn bench(c: &mut Criterion) {
     let mut group = c.benchmark_group(format!("loader/{name}/band"));
     group.sample_size(10).measurement_time(Duration::from_secs(8)).throughput(Throughput::Elements(BATCH as u64));
     for band in [96, 160, 192, 224] {
-        let mut loader = loader(&source, band, cores);
+        let mut loader = loader(&source, band, cores, Recipe::default());
         group.bench_function(BenchmarkId::from_parameter(band), |b| b.iter_custom(|n| time(&mut loader, n)));
+    }
+    group.finish();
+
+    let augment = Some("rand-m9-mstd0.5-inc1".parse().expect("a policy"));
+    let base = Recipe { augment, ..Recipe::default() };
+    let band = Recipe { augment_at: AugmentAt::Band, ..base.clone() };
+    let all = Recipe { erasing: Some(Erasing::default()), mix: Some(Mix::default()), ..base.clone() };
+    let mut group = c.benchmark_group(format!("loader/{name}/augment"));
+    group.sample_size(10).measurement_time(Duration::from_secs(8)).throughput(Throughput::Elements(BATCH as u64));
+    for (what, recipe) in [("none", Recipe::default()), ("base", base), ("band", band), ("erased-and-mixed", all)] {
+        for side in [96, 224] {
+            let mut loader = loader(&source, side, cores, recipe.clone());
+            group.bench_function(BenchmarkId::new(what, side), |b| b.iter_custom(|n| time(&mut loader, n)));
+        }
     }
     group.finish();
 }

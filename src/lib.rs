@@ -5,11 +5,13 @@
 //!                          │ asked once for each batch; the answer travels with it          │
 //!  source ──► order ──► [ plan: one SamplePlan for each image, every random number drawn here ]
 //!    │                     │
-//!    └─ bytes ─► decode ─► resized crop ─► flip ─► band crop ─► normalise ─► Batch (N, 3, B, B) ─► your loop | train
-//!               └──────────── run by one Engine: cpu ────────────┘
+//!    └─ bytes ─► decode ─► resized crop ─► flip ─► augment ─► band crop ─► normalise ─► erase ─► [replay] ─► mix
+//!               └──────────── run by one Engine: cpu ─────────────┘                                       │
+//!                                                             your loop | train  ◄── Batch (N, 3, B, B) ◄──┘
 //! ```
 //!
-//! [`loader::Loader`] is the iterator; everything else is a part that can be used alone.
+//! [`loader::Loader`] is the iterator; everything else is a part that can be used alone. [`recipe::Preset`] is a whole training
+//! recipe by name; `docs/recipes.md` tells what recipes can say.
 //!
 //! ```
 //! use bandfeed::demo_data::DemoData;

@@ -28,6 +28,12 @@ pub(crate) enum Event {
         learning_rate: f64,
         grad_norm: f64,
         images: usize,
+        /// Images that were decoded for it; absent in logs of older versions.
+        #[serde(default)]
+        fresh: usize,
+        /// RandAugment's mean magnitude; absent in logs of older versions.
+        #[serde(default)]
+        magnitude: f64,
         /// Seconds spent waiting for input.
         wait: f64,
         /// Seconds spent on gradient and update.
@@ -207,6 +213,8 @@ impl Watch for Live {
             learning_rate: r.learning_rate,
             grad_norm: r.grad_norm,
             images: r.images,
+            fresh: r.fresh,
+            magnitude: r.magnitude,
             wait,
             compute,
         });

@@ -70,7 +70,7 @@ pub(super) fn transform(recipe: &Recipe) -> String {
 /// What each stage was, made and took, and their sums.
 pub(super) fn stage_table(history: &History, schedule: &Schedule) -> String {
     let header =
-        ["stage", "band", "tokens", "steps", "images", "images/s", "seconds", "of it waiting for input", "mean loss"];
+        ["stage", "band", "tokens", "steps", "images", "decoded", "images/s", "seconds", "of it waiting for input", "mean loss"];
     let patch = schedule.patch();
     let mut rows: Vec<Vec<String>> = history
         .stages
@@ -82,6 +82,7 @@ pub(super) fn stage_table(history: &History, schedule: &Schedule) -> String {
                 (s.band / patch).pow(2).to_string(),
                 s.steps.to_string(),
                 s.images.to_string(),
+                s.fresh.to_string(),
                 format!("{:.0}", s.images_per_second()),
                 format!("{:.1}", s.wall()),
                 format!("{:.2} %", s.wait_share() * 100.0),
@@ -97,6 +98,7 @@ pub(super) fn stage_table(history: &History, schedule: &Schedule) -> String {
         String::new(),
         format!("{:.0}", sum(|s| s.steps as f64)),
         format!("{images:.0}"),
+        format!("{:.0}", sum(|s| s.fresh as f64)),
         format!("{:.0}", images / wall.max(1e-9)),
         format!("{wall:.1}"),
         format!("{:.2} %", sum(|s| s.wait) / wall.max(1e-9) * 100.0),

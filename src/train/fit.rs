@@ -61,7 +61,7 @@ pub struct Run<'a> {
 /// for each batch of the schedule's stage
 ///     if the band changed: interpolate position embedding and its moments
 ///     gradient <- gradient + d loss(batch)                  (stage.accumulate times)
-///     model    <- AdamW(model, gradient, rate(compute consumed))
+///     model    <- AdamW(model, gradient, rate(compute consumed) * stage.rate_scale)
 ///     at the end of an epoch: save, evaluate at the current band, save
 /// evaluate at the base size, save
 /// ```
@@ -141,6 +141,8 @@ struct Fit<'a, 'b> {
 struct Step {
     gradients: Gradients,
     batches: usize,
+    fresh: usize,
+    magnitude: f64,
     stage: Stage,
     epoch: u64,
     progress: f64,
@@ -171,6 +173,8 @@ impl Fit<'_, '_> {
         let step = self.step.get_or_insert_with(|| Step {
             gradients: Gradients::default(),
             batches: 0,
+            fresh: 0,
+            magnitude: batch.magnitude,
             stage: batch.stage.clone(),
             epoch: batch.epoch,
             progress: batch.progress,
@@ -181,6 +185,7 @@ impl Fit<'_, '_> {
             step.gradients.add(self.trainer.gradient(batch, step.gradients.images())?);
         }
         step.batches += 1;
+        step.fresh += batch.fresh;
         step.wait += wait;
         step.compute += start.elapsed();
         if step.batches >= step.stage.accumulate {
@@ -205,6 +210,8 @@ impl Fit<'_, '_> {
             learning_rate,
             grad_norm,
             images,
+            fresh: step.fresh,
+            magnitude: step.magnitude,
             wait: step.wait,
             compute: step.compute + start.elapsed(),
         };

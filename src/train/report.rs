@@ -27,6 +27,10 @@ pub struct StepReport {
     pub grad_norm: f64,
     /// Images of the step.
     pub images: usize,
+    /// How many of them were decoded for it; the others came from the replay buffer.
+    pub fresh: usize,
+    /// RandAugment's mean magnitude in the step's first batch.
+    pub magnitude: f64,
     /// Time spent waiting for the step's batches.
     pub wait: Duration,
     /// Time spent on gradient and update.
@@ -67,6 +71,9 @@ pub struct StageTotal {
     pub steps: u64,
     /// Images.
     pub images: u64,
+    /// How many of them were decoded; the others came from the replay buffer.
+    #[serde(default)]
+    pub fresh: u64,
     /// Seconds spent waiting for batches.
     pub wait: f64,
     /// Seconds spent on gradients and updates.
@@ -123,6 +130,7 @@ impl History {
         let total = &mut self.stages[place];
         total.steps += 1;
         total.images += report.images as u64;
+        total.fresh += report.fresh as u64;
         total.wait += report.wait.as_secs_f64();
         total.compute += report.compute.as_secs_f64();
         total.loss += report.loss * report.images as f64;
