@@ -69,8 +69,18 @@ pub(super) fn transform(recipe: &Recipe) -> String {
 
 /// What each stage was, made and took, and their sums.
 pub(super) fn stage_table(history: &History, schedule: &Schedule) -> String {
-    let header =
-        ["stage", "band", "tokens", "steps", "images", "decoded", "images/s", "seconds", "of it waiting for input", "mean loss"];
+    let header = [
+        "stage",
+        "band",
+        "tokens",
+        "steps",
+        "images",
+        "decoded",
+        "images/s",
+        "seconds",
+        "of it waiting for input",
+        "mean loss",
+    ];
     let patch = schedule.patch();
     let mut rows: Vec<Vec<String>> = history
         .stages

@@ -49,6 +49,8 @@ pub struct Renderer {
     level: Level,
     plain: Plain,
     lanczos: HashMap<(usize, usize), Bands>,
+    /// Weights of Lanczos bands of 8-bit images, by size before, size after and group.
+    bands: HashMap<(u32, u32, usize), Arc<Packed>>,
     fourier: HashMap<(u32, u32, Grid), Arc<Operator>>,
     rows: Weights,
     columns: Weights,
@@ -58,6 +60,8 @@ pub struct Renderer {
     image: Vec<u8>,
     /// Values on their way to or from `image`: `(3, H, W)`.
     planes: Vec<f32>,
+    /// A panel's rows on their way to `image`: `(3, rows, W)`.
+    strip: Vec<f32>,
 }
 
 /// Memory of the plain path.
@@ -165,6 +169,7 @@ impl Renderer {
             level,
             plain: Plain { resizer: Resizer::at(level), ..Plain::default() },
             lanczos: HashMap::new(),
+            bands: HashMap::new(),
             fourier: HashMap::new(),
             rows: Weights::default(),
             columns: Weights::default(),
@@ -172,6 +177,7 @@ impl Renderer {
             augmenter: Augmenter::at(level),
             image: Vec::new(),
             planes: Vec::new(),
+            strip: Vec::new(),
         }
     }
 
@@ -243,8 +249,8 @@ impl Renderer {
             _ if plan.has_steps() => self.augmented(job, plan)?,
             _ if !plan.fuse => self.step_by_step(job, plan)?,
             Some(BandPlan { band, crop: BandCrop::Fourier { grid } }) => self.fused_fourier(job, band, grid)?,
-            Some(BandPlan { crop: BandCrop::Lanczos, .. }) => self.fused_resize(job, true)?,
-            None => self.fused_resize(job, false)?,
+            Some(BandPlan { crop: BandCrop::Lanczos, .. }) => self.fused_resize(job, true),
+            None => self.fused_resize(job, false),
         }
         if !plan.erase_before_band {
             erase(self.level, &plan.erasures, out, output);

@@ -34,7 +34,8 @@ enum Set {
 impl Level {
     /// The best level of this processor.
     pub(crate) fn detect() -> Self {
-        *Self::available().last().expect("the plain level is always there")
+        static BEST: std::sync::OnceLock<Level> = std::sync::OnceLock::new();
+        *BEST.get_or_init(|| *Self::available().last().expect("the plain level is always there"))
     }
 
     /// Every level of this processor, slowest first.

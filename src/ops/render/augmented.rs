@@ -4,7 +4,6 @@ use super::super::View;
 use super::super::erase::erase;
 use super::super::normalize::normalize;
 use super::super::simd::{Kernel, Level, Post, Vector};
-use super::super::weights::Axis;
 use super::{Job, Plain, Renderer, mirror, room};
 use crate::band::fourier;
 use crate::error::Result;
@@ -28,15 +27,16 @@ impl Renderer {
         let mut image = std::mem::take(&mut self.image);
         let mut planes = std::mem::take(&mut self.planes);
         if plan.fuse {
-            let values = room(&mut planes, 3 * size.pixels() as usize);
             match cut_first {
                 Some(BandPlan { band, crop: BandCrop::Fourier { grid } }) => {
+                    let values = room(&mut planes, 3 * size.pixels() as usize);
                     self.fused_fourier(first(&mut *values), band, grid)?;
+                    image.resize(values.len(), 0);
+                    to_bytes(self.level, values, &mut image);
                 }
-                Some(BandPlan { crop: BandCrop::Lanczos, .. }) => self.fused_resize(first(&mut *values), true)?,
-                None => self.fused_resize(first(&mut *values), false)?,
+                Some(BandPlan { crop: BandCrop::Lanczos, .. }) => self.fused_bytes(first(&mut []), true, &mut image),
+                None => self.fused_bytes(first(&mut []), false, &mut image),
             }
-            to_bytes(self.level, values, &mut image);
         } else {
             self.eight_bits(&first(&mut []), window, cut_first, &mut image, &mut planes)?;
         }
@@ -47,11 +47,7 @@ impl Renderer {
         match plan.band.filter(|_| cut_first.is_none()) {
             None => normalize(pixels, false, plan.mean, plan.std, out)?,
             Some(BandPlan { crop: BandCrop::Lanczos, .. }) if plan.fuse => {
-                let axis = |input: u32, outputs: u32| Axis::whole(input as usize, outputs as usize);
-                let (vertical, horizontal) = (axis(size.height, output.height), axis(size.width, output.width));
-                let filter = Filter::Lanczos3;
-                let job = Job { src: pixels, vertical, horizontal, filter, flip: false, post, out, output };
-                self.fused_resize(job, false)?;
+                self.fused_lanczos(pixels, post, output, out)
             }
             Some(BandPlan { crop: BandCrop::Lanczos, .. }) => {
                 let Plain { resizer, cut, .. } = &mut self.plain;
@@ -101,6 +97,7 @@ impl Renderer {
                 // Mean 0 and a deviation of 1/255 leave the pixels' own values.
                 normalize(View::packed(image, window), false, [0.0; 3], [1.0 / 255.0; 3], values)?;
                 fourier::crop(self.level, &rows, &columns, values, small, &mut self.plain.memory);
+                image.resize(small.len(), 0);
                 to_bytes(self.level, small, image);
             }
         }
@@ -113,8 +110,8 @@ fn whole(size: Size) -> [f64; 4] {
 }
 
 /// Planar values `(3, H, W)` to interleaved bytes: clamped to `0..=255`, rounded, halves up.
-fn to_bytes(level: Level, planes: &[f32], out: &mut Vec<u8>) {
-    out.resize(planes.len(), 0);
+pub(super) fn to_bytes(level: Level, planes: &[f32], out: &mut [u8]) {
+    assert_eq!(planes.len(), out.len());
     level.run(ToBytes { planes, out });
 }
 
@@ -162,9 +159,8 @@ mod tests {
         for pixels in [1, 2, 31, 32, 33, 64, 65, 130] {
             let planes: Vec<f32> = (0..3 * pixels).map(|i| (i * 37 % 600) as f32 * 0.5 - 20.0).collect();
             for level in Level::available() {
-                let mut out = Vec::new();
+                let mut out = vec![0; 3 * pixels];
                 to_bytes(level, &planes, &mut out);
-                assert_eq!(out.len(), 3 * pixels);
                 for (at, &byte) in out.iter().enumerate() {
                     let value = planes[at % 3 * pixels + at / 3];
                     let expected = (value.clamp(0.0, 255.0) + 0.5).floor() as u8;

@@ -1,66 +1,73 @@
 //! The fused path: crop, flip, band crop and normalisation as one linear map.
 
+use super::super::View;
 use super::super::separable::{Columns, PANEL, Rows, Transpose};
 use super::super::simd::{Level, Post};
 use super::super::weights::{Axis, Bands, Packed};
-use super::{Job, Renderer, room};
+use super::augmented::to_bytes;
+use super::{Buffers, Job, Renderer, Weights, room};
 use crate::band::fourier::subtract_checkerboard;
 use crate::error::Result;
-use crate::shape::{Filter, Grid};
+use crate::shape::{Filter, Grid, Size};
+use std::sync::Arc;
 
 impl Renderer {
     /// Resize, flip, Lanczos band if there is one, and normalise as one map.
-    pub(super) fn fused_resize(&mut self, job: Job<'_>, lanczos: bool) -> Result<()> {
-        let Self { level, rows: vertical, columns: horizontal, buffers, .. } = self;
-        let (height, width) = (job.output.height as usize, job.output.width as usize);
-        let mut outer = |axis: Axis, outputs: usize| {
-            self.lanczos.entry((axis.outputs, outputs)).or_insert_with(|| {
-                let mut bands = Bands::default();
-                bands.resample(Filter::Lanczos3, Axis::whole(axis.outputs, outputs));
-                bands
-            });
-        };
-        if lanczos {
-            outer(job.vertical, height);
-            outer(job.horizontal, width);
-        }
-        vertical.prepare(
-            job.filter,
-            job.vertical,
-            self.lanczos.get(&(job.vertical.outputs, height)).filter(|_| lanczos),
-            0,
-        );
-        horizontal.prepare(
-            job.filter,
-            job.horizontal,
-            self.lanczos.get(&(job.horizontal.outputs, width)).filter(|_| lanczos),
-            1,
-        );
-        let (vertical, horizontal) = (&vertical.packed, &horizontal.packed);
+    pub(super) fn fused_resize(&mut self, job: Job<'_>, lanczos: bool) {
+        self.prepare(&job, lanczos);
+        let Self { level, rows, columns, buffers, .. } = self;
+        let Job { src, flip, post, out, output, .. } = job;
+        let map = Map { src, flip, output, vertical: &rows.packed, horizontal: &columns.packed };
+        map.run(*level, buffers, planes(*level, post, output, out));
+    }
 
-        let read = 3 * (horizontal.end - horizontal.start);
-        let stride = read.next_multiple_of(8);
-        let rows = room(&mut buffers.rows, PANEL * stride);
-        let panel = room(&mut buffers.panel, stride * PANEL);
-        let columns = room(&mut buffers.columns, 3 * width * PANEL);
-        for first in (0..height).step_by(PANEL) {
-            let live = PANEL.min(height - first);
-            let runs = first / vertical.group..(first + live).div_ceil(vertical.group);
-            let (src, first_column) = (job.src, 3 * horizontal.start);
-            Rows { src, weights: vertical, runs, first_column, columns: read, dst: rows, dst_stride: stride }
-                .run(*level);
-            to_panel(*level, rows, stride, live, panel);
-            Columns { panel, first: horizontal.start, weights: horizontal, mirror: job.flip, dst: columns }.run(*level);
-            for (c, (plane, out)) in
-                columns.chunks_exact(width * PANEL).zip(job.out.chunks_exact_mut(height * width)).enumerate()
-            {
-                let post = Post { low: 0.0, high: 255.0, ..job.post[c] };
-                let dst = &mut out[first * width..];
-                Transpose { src: plane, src_stride: PANEL, rows: width, columns: live, dst, dst_stride: width, post }
-                    .run(*level);
-            }
+    /// The same to interleaved bytes, rounded, and not normalised. `image` becomes as long as the output.
+    pub(super) fn fused_bytes(&mut self, job: Job<'_>, lanczos: bool, image: &mut Vec<u8>) {
+        self.prepare(&job, lanczos);
+        let Self { level, rows, columns, buffers, strip, .. } = self;
+        let Job { src, flip, output, .. } = job;
+        let width = output.width as usize;
+        image.resize(3 * output.pixels() as usize, 0);
+        let map = Map { src, flip, output, vertical: &rows.packed, horizontal: &columns.packed };
+        map.run(*level, buffers, |first, live, columns| {
+            // A panel's rows at a time: they are in the cache when they are read again.
+            let strip = room(strip, 3 * live * width);
+            let size = Size { height: live as u32, ..output };
+            planes(*level, [Post::NONE; 3], size, strip)(0, live, columns);
+            to_bytes(*level, strip, &mut image[3 * first * width..][..3 * live * width]);
+        });
+    }
+
+    /// A whole image of bytes to its Lanczos band, normalised, with weights that are made once for each size.
+    pub(super) fn fused_lanczos(&mut self, src: View<'_>, post: [Post; 3], output: Size, out: &mut [f32]) {
+        let mut weights = |input: u32, outputs: u32, group| {
+            let packed = self.bands.entry((input, outputs, group)).or_insert_with(|| {
+                let mut weights = Weights::default();
+                weights.prepare(Filter::Lanczos3, Axis::whole(input as usize, outputs as usize), None, group);
+                Arc::new(weights.packed)
+            });
+            Arc::clone(packed)
+        };
+        let (rows, columns) = (weights(src.size.height, output.height, 0), weights(src.size.width, output.width, 1));
+        let map = Map { src, flip: false, output, vertical: &rows, horizontal: &columns };
+        map.run(self.level, &mut self.buffers, planes(self.level, post, output, out));
+    }
+
+    /// The weights of both axes.
+    fn prepare(&mut self, job: &Job<'_>, lanczos: bool) {
+        let Self { rows, columns, lanczos: outers, .. } = self;
+        for (weights, axis, outputs, group) in
+            [(rows, job.vertical, job.output.height, 0), (columns, job.horizontal, job.output.width, 1)]
+        {
+            let outer = lanczos.then(|| {
+                &*outers.entry((axis.outputs, outputs as usize)).or_insert_with(|| {
+                    let mut bands = Bands::default();
+                    bands.resample(Filter::Lanczos3, Axis::whole(axis.outputs, outputs as usize));
+                    bands
+                })
+            });
+            weights.prepare(job.filter, axis, outer, group);
         }
-        Ok(())
     }
 
     /// Resize, flip, Fourier band and normalise, in f32 throughout. The resize is banded and the band crop is dense,
@@ -111,6 +118,51 @@ impl Renderer {
             }
         }
         Ok(())
+    }
+}
+
+/// One separable map with the weights of its axes.
+struct Map<'a> {
+    src: View<'a>,
+    flip: bool,
+    output: Size,
+    vertical: &'a Packed,
+    horizontal: &'a Packed,
+}
+
+impl Map<'_> {
+    /// A panel of output rows at a time: `write` gets the panel's first row, its number of rows, and its values as
+    /// `(3, width, PANEL)`.
+    fn run(self, level: Level, buffers: &mut Buffers, mut write: impl FnMut(usize, usize, &[f32])) {
+        let Self { src, flip: mirror, output, vertical, horizontal } = self;
+        let (height, width) = (output.height as usize, output.width as usize);
+        let read = 3 * (horizontal.end - horizontal.start);
+        let stride = read.next_multiple_of(8);
+        let rows = room(&mut buffers.rows, PANEL * stride);
+        let panel = room(&mut buffers.panel, stride * PANEL);
+        let columns = room(&mut buffers.columns, 3 * width * PANEL);
+        for first in (0..height).step_by(PANEL) {
+            let live = PANEL.min(height - first);
+            let runs = first / vertical.group..(first + live).div_ceil(vertical.group);
+            let first_column = 3 * horizontal.start;
+            Rows { src, weights: vertical, runs, first_column, columns: read, dst: rows, dst_stride: stride }
+                .run(level);
+            to_panel(level, rows, stride, live, panel);
+            Columns { panel, first: horizontal.start, weights: horizontal, mirror, dst: columns }.run(level);
+            write(first, live, columns);
+        }
+    }
+}
+
+/// Writes panels into planes `(3, H, W)` of this size, clamped to pixels and normalised.
+fn planes(level: Level, post: [Post; 3], size: Size, out: &mut [f32]) -> impl FnMut(usize, usize, &[f32]) {
+    let (width, plane) = (size.width as usize, size.pixels() as usize);
+    move |first, live, columns| {
+        for (c, (src, out)) in columns.chunks_exact(width * PANEL).zip(out.chunks_exact_mut(plane)).enumerate() {
+            let post = Post { low: 0.0, high: 255.0, ..post[c] };
+            let dst = &mut out[first * width..];
+            Transpose { src, src_stride: PANEL, rows: width, columns: live, dst, dst_stride: width, post }.run(level);
+        }
     }
 }
 
