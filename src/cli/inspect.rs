@@ -41,6 +41,9 @@ pub(crate) struct Args {
     /// several magnitudes).
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+    /// Side of the pictures on the sheets, in pixels.
+    #[arg(long, default_value_t = 112, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(16..=1024))]
+    tile: u32,
     /// Seed of the samples shown.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -50,8 +53,6 @@ pub(crate) struct Args {
 const MAGNITUDES: [f64; 6] = [0.0, 2.0, 4.0, 6.0, 9.0, 10.0];
 /// Images in a row of the sheet of stages.
 const SHOWN: usize = 8;
-/// Side of the pictures in pixels.
-const TILE: u32 = 112;
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let Some(name) = &args.recipe else {
@@ -78,9 +79,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Some(source) => source::open(source)?,
         None => Arc::new(DemoData { train_per_class: 2, val_per_class: 1, ..DemoData::default() }.generate()?.0),
     };
-    let mut sheets = vec![("stages.png", stages(&preset, &schedule, &source, args.seed)?)];
+    let mut sheets = vec![("stages.png", stages(&preset, &schedule, &source, args)?)];
     if let Some(policy) = preset.transform.augment.as_ref().filter(|policy| policy.follows_magnitude()) {
-        let sheet = operations(policy, &preset.transform, first_image(&*source, schedule.base())?)?;
+        let sheet = operations(policy, &preset.transform, first_image(&*source, schedule.base())?, args.tile)?;
         sheets.push(("operations.png", sheet));
     }
     for (file, sheet) in sheets {
@@ -159,7 +160,7 @@ fn first_image(source: &dyn Source, side: u32) -> Result<Rgb8> {
 }
 
 /// Each operation by magnitude, on one image.
-fn operations(policy: &Policy, recipe: &Recipe, image: Rgb8) -> Result<Sheet> {
+fn operations(policy: &Policy, recipe: &Recipe, image: Rgb8, tile: u32) -> Result<Sheet> {
     let mut augmenter = Augmenter::new();
     let mut rows: Vec<Row> = Vec::new();
     for (column, magnitude) in MAGNITUDES.into_iter().enumerate() {
@@ -181,12 +182,12 @@ fn operations(policy: &Policy, recipe: &Recipe, image: Rgb8) -> Result<Sheet> {
         subtitle: "at full strength, without noise, to the positive side where there are two".into(),
         columns,
         rows,
-        tile: TILE,
+        tile,
     })
 }
 
 /// The same samples at every stage of the schedule, as a trainer gets them.
-fn stages(preset: &Preset, schedule: &Schedule, source: &Arc<dyn Source>, seed: u64) -> Result<Sheet> {
+fn stages(preset: &Preset, schedule: &Schedule, source: &Arc<dyn Source>, args: &Args) -> Result<Sheet> {
     let recipe = &preset.transform;
     let count = SHOWN.min(source.len());
     let mut rows = Vec::new();
@@ -198,7 +199,7 @@ fn stages(preset: &Preset, schedule: &Schedule, source: &Arc<dyn Source>, seed: 
         let own = Recipe { augment: own.augment.map(|policy| at_magnitude(policy, magnitude)).transpose()?, ..own };
         let mut loader = Loader::builder(source.clone(), Schedule::fixed(shown))
             .recipe(own)
-            .seed(seed)
+            .seed(args.seed)
             .prefetch(1)
             .on_bad_file(OnBadFile::Substitute)
             .build()?;
@@ -218,7 +219,7 @@ fn stages(preset: &Preset, schedule: &Schedule, source: &Arc<dyn Source>, seed: 
         subtitle: report::transform(recipe),
         columns: Vec::new(),
         rows,
-        tile: TILE,
+        tile: args.tile,
     })
 }
 

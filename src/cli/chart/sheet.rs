@@ -2,7 +2,10 @@
 
 use super::canvas::{Align, Canvas, Format, register_font};
 use crate::error::{Error, Result};
-use crate::ops::Rgb8;
+use crate::ops::{Rgb8, resize};
+use crate::shape::{Filter, Size};
+use image::ImageEncoder;
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use plotters::prelude::*;
 use std::path::Path;
 
@@ -17,7 +20,7 @@ pub(crate) struct Sheet {
     pub(crate) columns: Vec<String>,
     /// From top to bottom.
     pub(crate) rows: Vec<Row>,
-    /// Side of a tile in pixels. Pictures are enlarged by repeating pixels and reduced by leaving some out.
+    /// Side of a tile in pixels. Pictures are enlarged by repeating pixels and reduced with antialiasing.
     pub(crate) tile: u32,
 }
 
@@ -68,14 +71,16 @@ impl Sheet {
         let captions = self.rows.iter().flat_map(|row| &row.tiles).any(|(_, caption)| !caption.is_empty());
         let row_height = self.tile + if captions { CAPTION_ROW } else { 0 } + GAP;
         let columns = self.rows.iter().map(|row| row.tiles.len()).max().unwrap_or(0) as u32;
+        let pitch = self.pitch();
         let top = MARGIN + HEAD + if self.columns.is_empty() { 0 } else { COLUMN_HEAD };
-        let width = (2 * MARGIN + LABEL_COLUMN + columns * (self.tile + GAP)).max(720);
+        let width = (2 * MARGIN + LABEL_COLUMN + columns * pitch).max(720);
         let height = top + self.rows.len() as u32 * row_height + MARGIN;
         let mut pixels = vec![255u8; 3 * (width * height) as usize];
         for (y, row) in self.rows.iter().enumerate() {
             for (x, (picture, _)) in row.tiles.iter().enumerate() {
-                let (left, top) = (MARGIN + LABEL_COLUMN + x as u32 * (self.tile + GAP), top + y as u32 * row_height);
-                self.paste(picture, &mut pixels, width as usize, (left as usize, top as usize));
+                let left = MARGIN + LABEL_COLUMN + x as u32 * pitch + (pitch - GAP - self.tile) / 2;
+                let top = top + y as u32 * row_height;
+                self.paste(picture, &mut pixels, width as usize, (left as usize, top as usize))?;
             }
         }
         let refused = |error: &dyn std::fmt::Display| Error::Io {
@@ -90,15 +95,37 @@ impl Sheet {
             area.present().map_err(|error| refused(&error))?;
         }
         darken(&mut pixels, &words, width as usize);
-        image::save_buffer(path, &pixels, width, height, image::ExtendedColorType::Rgb8)
+        // A page of photos is large: half a second more makes it a fifth smaller.
+        let file = std::io::BufWriter::new(std::fs::File::create(path).map_err(Error::io(path))?);
+        PngEncoder::new_with_quality(file, CompressionType::Best, FilterType::Adaptive)
+            .write_image(&pixels, width, height, image::ExtendedColorType::Rgb8)
             .map_err(|error| refused(&error))
     }
 
-    /// The nearest pixels of `picture`, its longer side as long as the tile, in the tile's middle.
-    fn paste(&self, picture: &Rgb8, pixels: &mut [u8], width: usize, (left, top): (usize, usize)) {
+    /// From one tile to the next: as wide as a tile, or as the longest text over or under one.
+    fn pitch(&self) -> u32 {
+        /// Mean width of a letter of the font, in parts of its size.
+        const LETTER: f64 = 0.54;
+        let width = |text: &String, size: f64| (text.chars().count() as f64 * size * LETTER) as u32;
+        let captions = self.rows.iter().flat_map(|row| &row.tiles).map(|(_, caption)| width(caption, CAPTION));
+        let heads = self.columns.iter().map(|name| width(name, LABEL));
+        captions.chain(heads).max().unwrap_or(0).max(self.tile) + GAP
+    }
+
+    /// `picture` with its longer side as long as the tile, in the tile's middle.
+    fn paste(&self, picture: &Rgb8, pixels: &mut [u8], width: usize, (left, top): (usize, usize)) -> Result<()> {
+        let (w, h, longer) = (picture.size.width, picture.size.height, picture.size.width.max(picture.size.height));
+        let shown = Size::new((w * self.tile / longer).max(1), (h * self.tile / longer).max(1));
+        let small;
+        let picture = if longer > self.tile {
+            let whole = [0.0, 0.0, f64::from(w), f64::from(h)];
+            small = resize(picture.view(), whole, shown, Filter::Bilinear)?;
+            &small
+        } else {
+            picture
+        };
         let (w, h) = (picture.size.width as usize, picture.size.height as usize);
-        let (tile, longer) = (self.tile as usize, w.max(h));
-        let (shown_w, shown_h) = ((w * tile / longer).max(1), (h * tile / longer).max(1));
+        let (shown_w, shown_h, tile) = (shown.width as usize, shown.height as usize, self.tile as usize);
         let (left, top) = (left + (tile - shown_w) / 2, top + (tile - shown_h) / 2);
         for y in 0..shown_h {
             for x in 0..shown_w {
@@ -107,6 +134,7 @@ impl Sheet {
                 pixels[to..to + 3].copy_from_slice(&picture.pixels[from..from + 3]);
             }
         }
+        Ok(())
     }
 
     fn write_words<DB: DrawingBackend>(
@@ -118,7 +146,8 @@ impl Sheet {
         let margin = f64::from(MARGIN);
         canvas.text(&self.title, (margin, margin + 14.0), TITLE, Align::Left, INK)?;
         canvas.text(&self.subtitle, (margin, margin + 42.0), LABEL, Align::Left, SOFT)?;
-        let middle = |x: usize| f64::from(MARGIN + LABEL_COLUMN + x as u32 * (self.tile + GAP) + self.tile / 2);
+        let pitch = self.pitch();
+        let middle = |x: usize| f64::from(MARGIN + LABEL_COLUMN + x as u32 * pitch + (pitch - GAP) / 2);
         for (x, name) in self.columns.iter().enumerate() {
             canvas.text(name, (middle(x), f64::from(top) - 12.0), LABEL, Align::Center, SOFT)?;
         }
