@@ -31,7 +31,7 @@ use crate::schedule::{Schedule, Stage};
 use crate::source::Source;
 use crossbeam::channel::{Receiver, Sender};
 use cursor::{Course, Step};
-use order::Shuffle;
+use order::Order;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -117,29 +117,6 @@ pub struct Loader {
     broken: bool,
 }
 
-/// Which image is where in an epoch.
-struct Order {
-    /// `None` in evaluation: samples in the source's order.
-    seed: Option<u64>,
-    len: u64,
-    repeats: u64,
-    /// The shuffle of the epoch asked for last.
-    shuffle: Option<(u64, Shuffle)>,
-}
-
-impl Order {
-    /// The index in the source of a place in an epoch; places from the source's length on are the epoch's first again.
-    fn index(&mut self, epoch: u64, position: u64) -> u32 {
-        let place = position % self.len / self.repeats;
-        let Some(seed) = self.seed else { return place as u32 };
-        if self.shuffle.as_ref().is_none_or(|(of, _)| *of != epoch) {
-            self.shuffle = Some((epoch, Shuffle::new(seed, epoch, self.len)));
-        }
-        let (_, shuffle) = self.shuffle.as_ref().expect("it was just made");
-        shuffle.sample(place) as u32
-    }
-}
-
 /// Empty batches in a row that are an error in spite of [`OnBadFile::Skip`]: a disk that is gone, say.
 const EMPTY_IN_A_ROW: usize = 3;
 
@@ -175,7 +152,7 @@ impl Loader {
             Course { schedule, len, shard: builder.shard, epoch_end: builder.epoch_end, single_pass: evaluate };
         course.check()?;
         let repeats = if evaluate { 1 } else { u64::from(recipe.repeats) };
-        let mut order = Order { seed: (!evaluate).then_some(seed), len, repeats, shuffle: None };
+        let mut order = Order::new((!evaluate).then_some(seed), len, repeats);
         let state = builder.resume.unwrap_or_else(|| State::start(seed, len));
         course.check_state(&state)?;
         if state.seed != seed {

@@ -2,6 +2,34 @@
 
 use crate::rng::{Draw, Purpose};
 
+/// Which image is where in an epoch.
+pub(super) struct Order {
+    /// `None` in evaluation: samples in the source's order.
+    seed: Option<u64>,
+    len: u64,
+    repeats: u64,
+    /// The shuffle of the epoch asked for last.
+    shuffle: Option<(u64, Shuffle)>,
+}
+
+impl Order {
+    /// The order that `seed` shuffles, or the source's own; each image comes `repeats` times side by side.
+    pub(super) fn new(seed: Option<u64>, len: u64, repeats: u64) -> Self {
+        Self { seed, len, repeats, shuffle: None }
+    }
+
+    /// The index in the source of a place in an epoch; places from the source's length on are the epoch's first again.
+    pub(super) fn index(&mut self, epoch: u64, position: u64) -> u32 {
+        let place = position % self.len / self.repeats;
+        let Some(seed) = self.seed else { return place as u32 };
+        if self.shuffle.as_ref().is_none_or(|(of, _)| *of != epoch) {
+            self.shuffle = Some((epoch, Shuffle::new(seed, epoch, self.len)));
+        }
+        let (_, shuffle) = self.shuffle.as_ref().expect("it was just made");
+        shuffle.sample(place) as u32
+    }
+}
+
 /// A permutation of `0..len`, drawn for one seed and epoch.
 ///
 /// A Feistel network over the next power of four, with cycle walking: outputs outside the range are fed in again. No memory,

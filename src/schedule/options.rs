@@ -1,0 +1,137 @@
+//! What a built-in schedule is fitted to.
+
+use super::{check_epochs, check_sizes, released};
+use crate::error::{Error, Result};
+use crate::shape::BandCrop;
+
+/// What a built-in schedule is fitted to, and what a TOML table takes where it is silent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// Side of the images at the end of training, in pixels; a multiple of `patch`. The papers use 224.
+    pub base: u32,
+    /// Every band is a multiple of this, in pixels: the patch side of a plain vision transformer (16), or the total
+    /// stride of a hierarchical or convolutional model (32 for Swin, ConvNeXt, ResNet; `low-frequency-crop.md` §4).
+    pub patch: u32,
+    /// Images behind one optimiser step on each rank, the same in every stage (`efficienttrain.md` §9 row 8).
+    /// The papers use 4096 over all ranks together.
+    pub batch_size: usize,
+    /// In stages at the base size the batch is made in this many parts, each of `batch_size / base_parts` images, whose
+    /// gradients are summed; it must divide `batch_size`. With 2 it is what EfficientTrain's script does (half the
+    /// batch and twice the accumulation at 224) and EfficientTrain++'s for Swin-T and CSWin-T; its scripts for
+    /// larger models split at 160 already (`efficienttrain.md` §3.3), which a TOML table can say.
+    pub base_parts: usize,
+    /// The budget E in **equivalent epochs**: the compute of this many passes over the data set at the base size.
+    /// Finite and above 0. EfficientTrain is published with a nominal length T, counted in passes; T = 300 is a budget
+    /// of 195.9 here. [`Schedule::with_image_epochs`] sets a budget by T.
+    pub epochs: f64,
+    /// How the band is cut; `None` is the schedule's own: the papers' Fourier crop for `efficient_train`, Lanczos for
+    /// the others.
+    pub crop: Option<BandCrop>,
+    /// Which stages of EfficientTrain++ use their images several times. The other schedules have no published replay: they
+    /// refuse any but [`released::Replay::Off`]; a TOML table says it by stage.
+    pub replay: released::Replay,
+    /// Larger batches where the band is small.
+    pub early_batch: EarlyBatch,
+}
+
+/// "Early large batch": stages of a small band leave many accelerators half empty, so they get larger batches.
+///
+/// **Own design** (`efficienttrain.md` §6: the paper has the effect, its released code has not the rule): the batch of a
+/// stage is `batch_size * clamp(floor((base / band)^2), 1, 4)`, four times at 96 of 224 and once from 160 on. The samples
+/// stay the same, so there are as many times fewer steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum EarlyBatch {
+    /// The same batch in every stage.
+    #[default]
+    Off,
+    /// Larger batches, and the learning rate times the square root of the ratio, as for AdamW and LAMB.
+    RootRate,
+    /// Larger batches at the learning rate of the others.
+    SameRate,
+}
+
+impl EarlyBatch {
+    /// How many times the batch is taken at this band.
+    pub(super) fn times(self, band: u32, base: u32) -> usize {
+        if self == Self::Off {
+            return 1;
+        }
+        let (band, base) = (u64::from(band), u64::from(base));
+        ((base * base) / (band * band)).clamp(1, 4) as usize
+    }
+
+    pub(super) fn rate_scale(self, times: usize) -> f64 {
+        if self == Self::RootRate { (times as f64).sqrt() } else { 1.0 }
+    }
+}
+
+impl std::fmt::Display for EarlyBatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::RootRate => "root-rate",
+            Self::SameRate => "same-rate",
+        })
+    }
+}
+
+impl std::str::FromStr for EarlyBatch {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self> {
+        match s {
+            "off" => Ok(Self::Off),
+            "root-rate" => Ok(Self::RootRate),
+            "same-rate" => Ok(Self::SameRate),
+            _ => Err(Error::config("early batch", format!("`{s}` is not known; use off, root-rate or same-rate"))),
+        }
+    }
+}
+
+impl Default for Options {
+    /// 224 pixels in patches of 16, batches of 256 in one part, 200 equivalent epochs (EfficientTrain++'s 1.5x budget).
+    fn default() -> Self {
+        Self {
+            base: 224,
+            patch: 16,
+            batch_size: 256,
+            base_parts: 1,
+            epochs: 200.0,
+            crop: None,
+            replay: released::Replay::Off,
+            early_batch: EarlyBatch::Off,
+        }
+    }
+}
+
+impl Options {
+    /// Refuses values that no schedule could be made with.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the option, what it holds and what is allowed.
+    pub fn check(&self) -> Result<()> {
+        check_sizes(self.base, self.patch)?;
+        check_epochs(self.epochs)?;
+        if self.batch_size == 0 {
+            return Err(Error::config("schedule.batch_size", "0: expected at least 1"));
+        }
+        if self.base_parts == 0 || !self.batch_size.is_multiple_of(self.base_parts) {
+            let reason = format!("{}: expected a divisor of batch_size, {}", self.base_parts, self.batch_size);
+            return Err(Error::config("schedule.base_parts", reason));
+        }
+        Ok(())
+    }
+}
+
+impl Options {
+    /// For schedules whose replay nobody has published.
+    pub(super) fn no_replay(&self, name: &str) -> Result<()> {
+        if self.replay == released::Replay::Off {
+            return Ok(());
+        }
+        let reason = format!(
+            "`{name}` has no published replay; use efficient_train_pp, or a .toml table with `replay` by stage"
+        );
+        Err(Error::config("schedule.replay", reason))
+    }
+}
