@@ -82,7 +82,7 @@ impl Erasing {
     /// # Errors
     /// [`Error::Config`] names the field, what it holds and what is allowed.
     pub fn check(&self) -> Result<()> {
-        let refuse = |field: &str, reason| Err(Error::config(format!("recipe.erase.{field}"), reason));
+        let refuse = |field: &str, reason| Err(Error::config(format!("recipe.erasing.{field}"), reason));
         if !(0.0..=1.0).contains(&self.probability) {
             return refuse("probability", format!("{}: expected a chance in 0..=1", self.probability));
         }
@@ -356,7 +356,7 @@ mod tests {
         ];
         for (field, erasing) in bad {
             let text = erasing.check().unwrap_err().to_string();
-            assert!(text.contains(&format!("recipe.erase.{field}:")), "{text}");
+            assert!(text.contains(&format!("recipe.erasing.{field}:")), "{text}");
         }
         let erasing: Erasing = toml::from_str("mode = \"color\"\nat = \"band\"").unwrap();
         assert_eq!(erasing, Erasing { mode: EraseMode::Color, at: EraseAt::Band, ..Erasing::default() });

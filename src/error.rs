@@ -118,11 +118,6 @@ impl Error {
 
     /// A mistake in a TOML file, or in what it says: with its line, and the key that an unknown one may have been meant for.
     pub(crate) fn in_toml(origin: &str, text: &str, error: &toml::de::Error) -> Self {
-        let line = |byte: usize| 1 + text.bytes().take(byte).filter(|b| *b == b'\n').count();
-        let place = match error.span() {
-            Some(span) => format!("{origin}, line {}", line(span.start)),
-            None => origin.to_owned(),
-        };
         let message = error.message();
         // Serde's words: unknown field `a`, expected one of `b`, `c`.
         let mut names = message.split('`').skip(1).step_by(2);
@@ -130,7 +125,13 @@ impl Error {
             Some(unknown) => crate::nearest::hint(unknown, names),
             None => String::new(),
         };
-        Self::config(place, format!("{message}{hint}"))
+        Self::config(Self::toml_place(origin, text, error.span()), format!("{message}{hint}"))
+    }
+
+    /// A file and the line of a span of it, from 1.
+    pub(crate) fn toml_place(origin: &str, text: &str, span: Option<std::ops::Range<usize>>) -> String {
+        let line = |byte: usize| 1 + text.bytes().take(byte).filter(|b| *b == b'\n').count();
+        span.map_or(origin.to_owned(), |span| format!("{origin}, line {}", line(span.start)))
     }
 
     pub(crate) fn source(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {

@@ -28,7 +28,9 @@ pub enum ReplayMode {
     #[default]
     Repeat,
     /// Decoded pixels, reduced to the size that evaluation looks at: each use has a crop and an augmentation of its own.
-    /// Takes more memory and time than `Repeat`, and less time than decoding.
+    /// Takes more memory and time than `Repeat`, and less time than decoding. The first use, too, is cropped from the reduced
+    /// pixels, so that no use depends on being the first: a crop of 8 % of the area has some 72 pixels of the 256. For that
+    /// the file is decoded as a whole.
     Reaugment,
 }
 
@@ -88,7 +90,8 @@ pub enum AugmentAt {
     /// cubic interpolation of geometric operations and the 3 x 3 kernel of Sharpness act on pixels that are `base / B` times
     /// larger; histograms (AutoContrast, Equalize) and the mean of Contrast are those of the small image; posterizing and the
     /// other look-ups come after the low-pass, so that their edges keep frequencies above the band; a Fourier band is
-    /// clamped to 8 bits.
+    /// clamped to 8 bits. Erasing comes after the band, also where it is published before it (`EraseAt::Published` with a
+    /// Fourier band).
     Band,
 }
 
@@ -229,6 +232,7 @@ impl Recipe {
         }
         Ok(())
     }
+
     /// Refuses a policy whose magnitude the schedule would overrule in silence.
     ///
     /// # Errors

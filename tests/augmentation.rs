@@ -196,6 +196,18 @@ fn erased_noise_has_its_spread_after_a_lanczos_band_and_is_cut_with_a_fourier_ba
 }
 
 #[test]
+fn boxes_before_a_band_that_is_not_cut_then_are_refused() {
+    let scene = open("scene.png");
+    let band = Some(BandPlan { band: 20, crop: BandCrop::Lanczos });
+    let mut plan = SamplePlan { erase_before_band: true, ..plan(scene_crop(), band, &[]) };
+    let erasing = erasing(EraseAt::Band);
+    let stage = Stage::fixed(48, 20, BandCrop::Lanczos, 1);
+    plan.erasures = plan::train(key(0), &stage, 0.0, &erasing, scene.size).unwrap().erasures;
+    let error = Renderer::new().render_region(scene.view(), &plan, &mut vec![0.0; 3 * 20 * 20]).unwrap_err();
+    assert!(error.to_string().starts_with("erase_before_band"), "{error}");
+}
+
+#[test]
 fn erasing_leaves_all_outside_its_boxes_as_it_was() {
     let scene = open("scene.png");
     let erased = Erasing { probability: 1.0, mode: EraseMode::Const, ..Erasing::default() };

@@ -4,9 +4,9 @@
 mod loader_fixtures;
 
 use bandfeed::loader::replay::CHUNKS;
-use bandfeed::loader::{Loader, LoaderBuilder, OnBadFile, Pending, State};
+use bandfeed::loader::{EpochEnd, Loader, LoaderBuilder, OnBadFile, Pending, State};
 use bandfeed::recipe::ReplayMode;
-use bandfeed::schedule::{Options, Replay, Schedule};
+use bandfeed::schedule::{Options, Schedule, StageReplay};
 use bandfeed::{BandCrop, Recipe, Stage};
 use loader_fixtures::{Plain, all, memory, pictures, source};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -25,7 +25,7 @@ fn schedule(times: u32, capacity: u32, batch_size: usize, epochs: f64) -> Schedu
 /// One endless stage.
 fn one_stage(times: u32, capacity: u32, batch_size: usize) -> Schedule {
     let mut stage = Stage::fixed(16, 8, BandCrop::Lanczos, batch_size);
-    stage.replay = Replay { times, capacity };
+    stage.replay = StageReplay { times, capacity };
     Schedule::fixed(stage).with_epochs(1e6).unwrap()
 }
 
@@ -164,7 +164,7 @@ fn mean_uses_of_an_image_after_the_fill_are_rho() {
 }
 
 /// That every replayed image was new in one of these batches, at or before its own.
-fn assert_own<'a>(batches: impl Iterator<Item = &'a Plain>, what: &str) {
+fn assert_own<'a>(batches: impl Iterator<Item = &'a Plain>, what: &str, least: usize) {
     let (mut new, mut replayed) = (HashSet::<u64>::new(), 0);
     for batch in batches.filter(|batch| batch.stage.replay.is_on()) {
         let fresh = batch.pixels.len() / batch.stage.replay.times as usize;
@@ -172,14 +172,14 @@ fn assert_own<'a>(batches: impl Iterator<Item = &'a Plain>, what: &str) {
         assert!(batch.pixels[fresh..].iter().all(|pixels| new.contains(pixels)), "{what}, step {}", batch.place.1);
         replayed += batch.pixels.len() - fresh;
     }
-    assert!(replayed > 500, "{what}: {replayed}");
+    assert!(replayed > least, "{what}: {replayed}");
 }
 
 #[test]
 fn the_buffer_is_emptied_where_the_stage_changes() {
     let batches = all(run(64, schedule(2, 100, 16, 30.0)).build().unwrap());
     for stage in [0, 1] {
-        assert_own(batches.iter().filter(|batch| batch.stage.index == stage), &format!("stage {stage}"));
+        assert_own(batches.iter().filter(|batch| batch.stage.index == stage), &format!("stage {stage}"), 500);
     }
 }
 
@@ -199,7 +199,7 @@ fn replay_resumes_with_the_same_batches() {
         let builder = || run(37, schedule(2, 3, 12, 8.0)).recipe(mode(replay));
         let whole = with_states(builder().workers(3).prefetch(3));
         assert!(whole.len() > 30);
-        for at in (0..whole.len()).step_by(5) {
+        for at in 0..whole.len() {
             // Through JSON, as a checkpoint has it.
             let state = serde_json::from_str(&serde_json::to_string(&whole[at].1).unwrap()).unwrap();
             let rest = all(builder().workers(1).prefetch(1).resume(state).build().unwrap());
@@ -207,6 +207,88 @@ fn replay_resumes_with_the_same_batches() {
             assert_eq!(rest, expected, "{replay:?} after batch {at}");
         }
     }
+}
+
+/// A run whose stages are set by hand on the way, `hand(step)` before each batch; the states after each batch.
+fn by_hand(builder: LoaderBuilder, hand: impl Fn(u64, &mut Loader)) -> Vec<(Plain, State)> {
+    let mut loader = builder.build().unwrap();
+    let mut out = Vec::new();
+    for step in 0..24 {
+        hand(step, &mut loader);
+        out.push((loader.next().unwrap().unwrap().into(), loader.state()));
+    }
+    out
+}
+
+#[test]
+fn stages_set_by_hand_replay_and_resume_from_any_batch() {
+    // The replaying stage, one without replay, and the first again, whose buffer begins anew.
+    let builder = || run(53, one_stage(2, 3, 12)).workers(2).prefetch(2);
+    let whole = by_hand(builder(), |step, loader| {
+        let mut off = loader.schedule().stages()[0].clone();
+        off.replay = StageReplay::OFF;
+        match step {
+            6 => loader.set_stage(Some(off), Pending::UseUp).unwrap(),
+            13 => loader.set_stage(None, Pending::Drop).unwrap(),
+            _ => {}
+        }
+    });
+    let replays: Vec<bool> = whole.iter().map(|(batch, _)| batch.stage.replay.is_on()).collect();
+    assert!(replays[0] && !replays[10] && replays[20], "{replays:?}");
+    // No image of the first part comes again in the last.
+    let back = replays.iter().rposition(|on| !on).unwrap() + 1;
+    assert_own(whole[back..].iter().map(|(batch, _)| batch), "after the change back", 40);
+    for at in 0..whole.len() - 1 {
+        let mut loader = builder().resume(whole[at].1.clone()).build().unwrap();
+        // What is set by hand after this batch is not in its state.
+        let until = [6, 13, whole.len()].into_iter().find(|&change| change > at).unwrap();
+        for (batch, _) in &whole[at + 1..until] {
+            assert_eq!(Plain::from(loader.next().unwrap().unwrap()), *batch, "resumed after batch {at}");
+        }
+    }
+}
+
+#[test]
+fn ranks_padding_and_skipped_files_resume_with_the_same_batches() {
+    let mut files = pictures(29);
+    files[4].0.truncate(30);
+    let builder = |rank| {
+        Loader::builder(memory(files.clone()), schedule(2, 3, 8, 9.0))
+            .seed(8)
+            .shard(rank, 2)
+            .epoch_end(EpochEnd::Pad)
+            .on_bad_file(OnBadFile::Skip)
+    };
+    for rank in 0..2 {
+        let whole = with_states(builder(rank).workers(2));
+        for at in 0..whole.len() {
+            let rest = all(builder(rank).workers(1).prefetch(1).resume(whole[at].1.clone()).build().unwrap());
+            let expected: Vec<_> = whole[at + 1..].iter().map(|(batch, _)| batch.clone()).collect();
+            assert_eq!(rest, expected, "rank {rank}, after batch {at}");
+        }
+    }
+}
+
+#[test]
+fn evaluation_of_a_replaying_stage_shows_each_image_once() {
+    let stage = one_stage(4, 8, 16).stages()[0].clone();
+    let loader = Loader::evaluation(source(50), stage).build().unwrap();
+    assert_eq!(loader.memory().replay, 0);
+    let indices: Vec<u32> = all(loader).into_iter().flat_map(|batch| batch.indices).collect();
+    assert_eq!(indices, (0..50).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_saved_state_that_cannot_be_is_refused() {
+    let (_, good) = with_states(run(37, schedule(2, 3, 12, 8.0))).swap_remove(3);
+    let broken = |change: &dyn Fn(&mut State)| {
+        let mut state = good.clone();
+        change(&mut state);
+        run(37, schedule(2, 3, 12, 8.0)).resume(state).build().unwrap_err().to_string()
+    };
+    assert!(broken(&|s| s.replay.as_mut().unwrap().position = 38).starts_with("resume: "));
+    assert!(broken(&|s| s.replay.as_mut().unwrap().step = 99).starts_with("resume: "));
+    assert!(broken(&|s| s.replay.as_mut().unwrap().stage.replay.times = 5).contains("5 times"));
 }
 
 #[test]
@@ -228,7 +310,7 @@ fn ranks_replay_their_own_images() {
         (0..2).map(|rank| all(run(64, schedule(2, 4, 8, 40.0)).shard(rank, 2).build().unwrap())).collect();
     assert_eq!(ranks[0].len(), ranks[1].len());
     for (rank, batches) in ranks.iter().enumerate() {
-        assert_own(batches.iter().filter(|batch| batch.stage.index == 0), &format!("rank {rank}"));
+        assert_own(batches.iter().filter(|batch| batch.stage.index == 0), &format!("rank {rank}"), 500);
     }
     assert_ne!(ranks[0][0].pixels, ranks[1][0].pixels);
 }
@@ -278,7 +360,11 @@ fn memory_is_stated_before_it_is_taken_and_can_be_limited() {
     assert_eq!(pixels.replay, (10 + 3) * 16 * 3 * 3 * 18 * 18);
     let error = builder().memory_limit(memory.total - 1).prefetch(2).build().unwrap_err().to_string();
     assert!(error.starts_with("memory: ") && error.contains("replay_capacity"), "{error}");
-    builder().memory_limit(memory.total).prefetch(2).build().unwrap();
+    let mut loader = builder().memory_limit(memory.total).prefetch(2).build().unwrap();
+    let mut larger = loader.schedule().stages()[0].clone();
+    larger.replay.capacity = 11;
+    let error = loader.set_stage(Some(larger), Pending::UseUp).unwrap_err().to_string();
+    assert!(error.starts_with("memory: "), "{error}");
 }
 
 #[test]

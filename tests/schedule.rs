@@ -1,7 +1,7 @@
 //! The schedules against the published tables, and what must hold of every schedule.
 
 use bandfeed::schedule::learning_rate::ReleasedLearningRate;
-use bandfeed::schedule::released::{self, ReleasedStage, Replay};
+use bandfeed::schedule::released::{self, ReleasedStage, Reuse};
 use bandfeed::schedule::{LearningRate, ModelRow, NAMES, Options, Schedule};
 use bandfeed::{BandCrop, Error, Grid};
 use std::path::Path;
@@ -124,11 +124,11 @@ fn row(name: &str) -> ModelRow {
     }
 }
 
-fn replay(name: &str) -> Replay {
+fn replay(name: &str) -> Reuse {
     match name {
-        "off" => Replay::Off,
-        "twofold" => Replay::Twofold,
-        "fourfold" => Replay::Fourfold,
+        "off" => Reuse::Off,
+        "twofold" => Reuse::Twofold,
+        "fourfold" => Reuse::Fourfold,
         other => panic!("no replay {other}"),
     }
 }
@@ -167,12 +167,12 @@ fn released_arithmetic_equals_the_shared_vectors() {
     };
     let vectors: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let scripts = [
-        ("swin_cswin_resnet50", ModelRow::General, Replay::Off),
-        ("deit", ModelRow::Deit, Replay::Off),
-        ("convnext", ModelRow::ConvNext, Replay::Off),
-        ("deit_replay", ModelRow::Deit, Replay::Fourfold),
-        ("swinT_cswinT_replay", ModelRow::General, Replay::Twofold),
-        ("resnet50_replay", ModelRow::General, Replay::Fourfold),
+        ("swin_cswin_resnet50", ModelRow::General, Reuse::Off),
+        ("deit", ModelRow::Deit, Reuse::Off),
+        ("convnext", ModelRow::ConvNext, Reuse::Off),
+        ("deit_replay", ModelRow::Deit, Reuse::Fourfold),
+        ("swinT_cswinT_replay", ModelRow::General, Reuse::Twofold),
+        ("resnet50_replay", ModelRow::General, Reuse::Fourfold),
     ];
     assert_eq!(vectors.as_object().expect("scripts by name").len(), scripts.len());
     for (name, row, replay) in scripts {
@@ -214,7 +214,7 @@ fn released_schedule_shows_exactly_the_epochs_that_the_scripts_run() {
         for epochs in [100, 150, 200, 300] {
             let options = Options { epochs: f64::from(epochs), ..Options::default() };
             let schedule = Schedule::released(row, &options).unwrap();
-            let expected: Vec<u64> = released::table(row, epochs, Replay::Off)
+            let expected: Vec<u64> = released::table(row, epochs, Reuse::Off)
                 .iter()
                 .map(|stage| u64::from(stage.epochs_run) * 1_281_167)
                 .collect();
@@ -243,7 +243,7 @@ fn released_learning_rate_jumps_where_the_paper_code_jumps() {
         (ModelRow::ConvNext, 6, 0.001516, 0.001653),
         (ModelRow::Deit, 8, 0.000597, 0.000615),
     ] {
-        let table = released::table(row, 200, Replay::Off);
+        let table = released::table(row, 200, Reuse::Off);
         let (last, first) = (&table[begins - 1], &table[begins]);
         let got =
             (rate.at(last, u64::from(last.end_epoch) * 312 - 1), rate.at(first, u64::from(first.start_epoch) * 312));
@@ -254,7 +254,7 @@ fn released_learning_rate_jumps_where_the_paper_code_jumps() {
 #[test]
 fn released_warmup_runs_from_zero_to_the_peak_with_both_ends() {
     let rate = ReleasedLearningRate { peak: 4e-3, min: 1e-6, steps_per_epoch: 312 };
-    let first = released::table(ModelRow::General, 200, Replay::Off)[0];
+    let first = released::table(ModelRow::General, 200, Reuse::Off)[0];
     let warmup = u64::from(first.warmup_epochs) * 312;
     assert_eq!(rate.at(&first, 0), 0.0);
     assert_eq!(rate.at(&first, warmup - 1), 4e-3);

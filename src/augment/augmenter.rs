@@ -1,7 +1,7 @@
 //! Runs operations on one image after another.
 
 use super::affine::{self, Affine};
-use super::blur::{Blur, Boxes};
+use super::blur::{Blur, Boxes, LARGEST_RADIUS};
 use super::op::Op;
 use super::{blend, hue, point, reference};
 use crate::error::{Error, Result};
@@ -148,7 +148,7 @@ pub(super) fn check(image: &[u8], size: Size, ops: &[Op]) -> Result<()> {
             | Op::TranslateY { share: v, .. } => v.is_finite(),
             Op::Posterize { bits } => bits <= 8,
             Op::Solarize { threshold } => threshold <= 256,
-            Op::GaussianBlur { radius } => (0.0..=Boxes::LARGEST_RADIUS).contains(&radius),
+            Op::GaussianBlur { radius } => (0.0..=LARGEST_RADIUS).contains(&radius),
             Op::Hue { shift } => (-0.5..=0.5).contains(&shift),
             Op::AutoContrast | Op::Equalize | Op::Invert | Op::SolarizeAdd { .. } | Op::Grayscale => true,
         };

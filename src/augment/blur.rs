@@ -6,6 +6,9 @@
 use crate::ops::simd::{Kernel, Level, Vector};
 use crate::shape::Size;
 
+/// Far above the largest image side that is trained with.
+pub(super) const LARGEST_RADIUS: f32 = 4096.0;
+
 /// One of the three equal box blurs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Boxes {
@@ -18,9 +21,6 @@ pub(super) struct Boxes {
 }
 
 impl Boxes {
-    /// Far above the largest image side that is trained with.
-    pub(super) const LARGEST_RADIUS: f32 = 4096.0;
-
     /// The boxes whose variances add up to `radius` squared; none if that is no blur. In Pillow's mixture of f32 and f64.
     pub(super) fn of(radius: f32) -> Option<Self> {
         let variance = radius * radius / 3.0;

@@ -1,5 +1,6 @@
 //! Colour jitter, grayscale, blur and solarization, each with a probability of its own.
 
+use super::blur::LARGEST_RADIUS;
 use super::op::{Op, Ops};
 use crate::error::{Error, Result};
 use crate::rng::Draw;
@@ -149,8 +150,10 @@ impl Jitter {
             }
         }
         let [low, high] = self.blur.radius;
-        if !(low > 0.0 && low <= high && high.is_finite()) {
-            return Err(invalid("blur.radius", format!("{:?}: expected 0 < low <= high", self.blur.radius)));
+        let most = f64::from(LARGEST_RADIUS);
+        if !(low > 0.0 && low <= high && high <= most) {
+            let reason = format!("{:?}: expected 0 < low <= high <= {most}", self.blur.radius);
+            return Err(invalid("blur.radius", reason));
         }
         if self.solarize.threshold > 256 {
             return Err(invalid("solarize.threshold", format!("{}: expected 0..=256", self.solarize.threshold)));
@@ -197,7 +200,7 @@ impl Jitter {
 }
 
 fn invalid(field: &str, reason: String) -> Error {
-    Error::config(format!("jitter.{field}"), reason)
+    Error::config(format!("recipe.jitter.{field}"), reason)
 }
 
 #[cfg(test)]
@@ -308,17 +311,20 @@ mod tests {
     fn values_without_a_meaning_are_refused_by_name() {
         let color = |color| Jitter { color, ..Jitter::default() };
         for (jitter, expected) in [
-            (color(ColorJitter { brightness: -0.1, ..ColorJitter::default() }), "jitter.color.brightness: -0.1"),
-            (color(ColorJitter { contrast: f64::NAN, ..ColorJitter::default() }), "jitter.color.contrast: NaN"),
-            (color(ColorJitter { hue: 0.6, ..ColorJitter::default() }), "jitter.color.hue: 0.6: expected a share"),
-            (Jitter { grayscale: 1.1, ..all() }, "jitter.grayscale: 1.1: expected a chance in 0..=1"),
+            (color(ColorJitter { brightness: -0.1, ..ColorJitter::default() }), "recipe.jitter.color.brightness: -0.1"),
+            (color(ColorJitter { contrast: f64::NAN, ..ColorJitter::default() }), "recipe.jitter.color.contrast: NaN"),
+            (
+                color(ColorJitter { hue: 0.6, ..ColorJitter::default() }),
+                "recipe.jitter.color.hue: 0.6: expected a share",
+            ),
+            (Jitter { grayscale: 1.1, ..all() }, "recipe.jitter.grayscale: 1.1: expected a chance in 0..=1"),
             (
                 Jitter { blur: Blur { probability: 1.0, radius: [0.0, 1.0] }, ..all() },
-                "jitter.blur.radius: [0.0, 1.0]: expected 0 < low <= high",
+                "recipe.jitter.blur.radius: [0.0, 1.0]: expected 0 < low <= high",
             ),
             (
                 Jitter { solarize: Solarize { probability: 1.0, threshold: 257 }, ..all() },
-                "jitter.solarize.threshold: 257: expected 0..=256",
+                "recipe.jitter.solarize.threshold: 257: expected 0..=256",
             ),
         ] {
             let message = jitter.check().unwrap_err().to_string();

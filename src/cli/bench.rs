@@ -2,7 +2,7 @@
 
 use super::machine::{self, Machine};
 use super::table::table;
-use super::transform::Transform;
+use super::transform::{self, Transform};
 use crate::decode::SCALE_MARGIN;
 use crate::engine::Cpu;
 use crate::loader::{Counters, Loader, OnBadFile};
@@ -45,7 +45,7 @@ pub(crate) struct LoaderArgs {
     /// Recipe whose transform is measured: plain, deit_tiny, deit_small, efficienttrain_pp_deit_small, or a .toml recipe.
     #[arg(long, default_value = "plain", value_name = "NAME")]
     recipe: String,
-    /// RandAugment's mean magnitude, where the recipe's policy has none of its own.
+    /// RandAugment's mean magnitude, where the policy has no m.
     #[arg(long, default_value_t = 9.0, value_name = "M")]
     stage_magnitude: f64,
     #[command(flatten)]
@@ -195,7 +195,8 @@ fn measure(
     round: u64,
 ) -> Result<Window> {
     let mut stage = Stage::fixed(args.base, band, args.crop, args.batch_size);
-    stage.magnitude = args.stage_magnitude;
+    let own = recipe.augment.as_ref().and_then(|policy| policy.magnitude());
+    stage.magnitude = own.unwrap_or(args.stage_magnitude);
     let endless = Schedule::fixed(stage).with_epochs(1e9)?;
     let mut loader = Loader::builder(source.clone(), endless)
         .recipe(recipe.clone())
@@ -298,7 +299,7 @@ fn print(report: &Report<'_>, args: &LoaderArgs) {
         report.scale_margin,
         args.rounds,
         args.seconds,
-        super::report::transform(&report.recipe)
+        transform::describe(&report.recipe)
     );
     let rows: Vec<Vec<String>> = report
         .rows

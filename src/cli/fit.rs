@@ -1,40 +1,40 @@
 //! The options that fit a schedule to a run, for every command that takes a schedule.
 
 use crate::recipe::SchedulePreset;
-use crate::schedule::{EarlyBatch, ModelRow, Options, Schedule, released::Replay};
+use crate::schedule::{EarlyBatch, ModelRow, Options, Schedule, released::Reuse};
 use crate::{BandCrop, Error, Result};
 
 /// How a schedule is fitted to a run; shared by every command that takes a schedule.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Schedule")]
 pub struct Fit {
-    /// Side of the images at the end of training, in pixels [default: 224].
+    /// Side of the images at the end of training, in pixels [default: the recipe's, or 224].
     #[arg(long, value_name = "PIXELS")]
     pub base: Option<u32>,
-    /// Every band is a multiple of this: the patch side, or the model's stride [default: 16].
+    /// Every band is a multiple of this: the patch side, or the model's stride [default: the recipe's, or 16].
     #[arg(long, value_name = "PIXELS")]
     pub patch: Option<u32>,
-    /// Budget in equivalent epochs: the compute of this many passes at the base size [default: 200].
+    /// Budget in equivalent epochs: the compute of this many passes at the base size [default: the recipe's, or 200].
     #[arg(long, value_name = "E", conflicts_with = "image_epochs")]
     pub epochs: Option<f64>,
     /// Budget in passes over the data at whatever size: EfficientTrain's nominal epochs T.
     #[arg(long, value_name = "T")]
     pub image_epochs: Option<f64>,
-    /// Images behind one optimiser step, on each rank [default: 256].
+    /// Images behind one optimiser step, on each rank [default: the recipe's, or 256].
     #[arg(long, value_name = "N")]
     pub batch_size: Option<usize>,
-    /// Make the batches of stages at the base size in this many parts [default: 1].
+    /// Make the batches of stages at the base size in this many parts [default: the recipe's, or 1].
     #[arg(long, value_name = "N")]
     pub base_parts: Option<usize>,
     /// How the band is cut: fourier, fourier-half-pixel or lanczos [default: the schedule's own].
     #[arg(long)]
     pub crop: Option<BandCrop>,
     /// Use decoded images several times while the band is small, as EfficientTrain++'s scripts for weak processors do: off,
-    /// twofold, or fourfold (four times at the smallest band, twice at the next) [default: off].
+    /// twofold, or fourfold (four times at the smallest band, twice at the next) [default: the recipe's, or off].
     #[arg(long, value_name = "TIMES")]
-    pub replay: Option<Replay>,
+    pub replay: Option<Reuse>,
     /// Up to four times larger batches while the band is small: off, root-rate (learning rate times the root of the ratio) or
-    /// same-rate [default: off].
+    /// same-rate [default: the recipe's, or off].
     #[arg(long, value_name = "RULE")]
     pub early_batch: Option<EarlyBatch>,
     /// Round stages to whole epochs as EfficientTrain++'s released scripts do.
@@ -75,7 +75,8 @@ impl Fit {
             batch_size: self.batch_size.or(recipe.batch_size),
             base_parts: self.base_parts.or(recipe.base_parts),
             epochs: self.epochs.or(recipe.epochs),
-            crop: self.crop.or(recipe.crop),
+            // Another schedule has a crop of its own.
+            crop: self.crop.or(recipe.crop.filter(|_| name == recipe.name)),
             replay: self.replay.or(recipe.replay),
             early_batch: self.early_batch.or(recipe.early_batch),
         }

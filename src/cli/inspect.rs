@@ -2,9 +2,8 @@
 
 use super::chart::sheet::{Row, Sheet};
 use super::fit::Fit;
-use super::report;
 use super::table::table;
-use super::transform::Transform;
+use super::transform::{Transform, describe};
 use crate::augment::{Augmenter, Op, Policy, Sampling};
 use crate::decode::{Decoder, Limits};
 use crate::demo_data::DemoData;
@@ -56,23 +55,28 @@ const SHOWN: usize = 8;
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let Some(name) = &args.recipe else {
-        let rows: Vec<Vec<String>> = Preset::names().map(|(name, about)| vec![name.into(), about]).collect();
-        rows.iter().for_each(|row| println!("{:30}  {}", row[0], row[1]));
-        println!("\nAugmentation policies, for --augment or a recipe's `augment`:");
-        crate::augment::NAMES.iter().for_each(|(name, about)| println!("{name:30}  {about}"));
-        return Ok(());
+        let row = |name: &str, about: &str| format!("{name:30}  {about}\n");
+        let mut text: String = Preset::names().map(|(name, about)| row(name, &about)).collect();
+        text += "\nAugmentation policies, for --augment or a recipe's `augment`:\n";
+        text.extend(crate::augment::NAMES.iter().map(|(name, about)| row(name, about)));
+        return super::print(&text);
     };
     let mut preset = Preset::named(name)?;
     preset.transform = args.transform.apply(preset.transform)?;
     let name = args.schedule.as_ref().unwrap_or(&preset.schedule.name).clone();
     let schedule = args.fit.schedule(&name, &preset.schedule)?;
     preset.schedule = args.fit.over(&name, &preset.schedule);
+    if args.fit.image_epochs.is_some() {
+        preset.schedule.epochs = Some(schedule.epochs());
+    }
     preset.transform.check_schedule(&schedule)?;
     if args.toml {
-        print!("{}", preset.to_toml());
-        return Ok(());
+        if args.fit.released {
+            return Err(Error::config("--released", "a recipe cannot say it; leave out --toml"));
+        }
+        return super::print(&preset.to_toml());
     }
-    print!("{}", words(&preset, &schedule));
+    super::print(&words(&preset, &schedule))?;
     let Some(out) = &args.out else { return Ok(()) };
     std::fs::create_dir_all(out).map_err(Error::io(out))?;
     let source: Arc<dyn Source> = match &args.source {
@@ -87,7 +91,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for (file, sheet) in sheets {
         let path = out.join(file);
         sheet.write_png(&path)?;
-        println!("wrote {}", path.display());
+        eprintln!("wrote {}", path.display());
     }
     Ok(())
 }
@@ -95,7 +99,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 /// The settings as text.
 fn words(preset: &Preset, schedule: &Schedule) -> String {
     let Preset { name, about, transform, train, .. } = preset;
-    let mut text = format!("{name}: {about}\n\ntransform  {}\n", report::transform(transform));
+    let mut text = format!("{name}: {about}\n\ntransform  {}\n", describe(transform));
     let stages = schedule.stages();
     let (first, last) = (&stages[0], &stages[stages.len() - 1]);
     text += &format!(
@@ -190,9 +194,10 @@ fn operations(policy: &Policy, recipe: &Recipe, image: Rgb8, tile: u32) -> Resul
 fn stages(preset: &Preset, schedule: &Schedule, source: &Arc<dyn Source>, args: &Args) -> Result<Sheet> {
     let recipe = &preset.transform;
     let count = SHOWN.min(source.len());
+    let last = schedule.stages().last().expect("a schedule has stages").magnitude;
     let mut rows = Vec::new();
     for stage in schedule.stages() {
-        let magnitude = recipe.magnitude_at(stage, stage.magnitude, stage.start);
+        let magnitude = recipe.magnitude_at(stage, last, stage.start);
         let shown = Stage { batch_size: count, accumulate: 1, replay: Default::default(), magnitude, ..stage.clone() };
         // One image a place: repeats are for training.
         let own = Recipe { repeats: 1, magnitude: Default::default(), ..recipe.clone() };
@@ -216,7 +221,7 @@ fn stages(preset: &Preset, schedule: &Schedule, source: &Arc<dyn Source>, args: 
     }
     Ok(Sheet {
         title: format!("{}: the same images at each stage", preset.name),
-        subtitle: report::transform(recipe),
+        subtitle: describe(recipe),
         columns: Vec::new(),
         rows,
         tile: args.tile,

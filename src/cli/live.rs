@@ -69,6 +69,9 @@ pub(crate) struct Live {
     /// Images of the validation set.
     validation: Option<usize>,
     stage: Option<Stage>,
+    /// RandAugment's magnitude in the last step, where the policy follows one.
+    magnitude: Option<f64>,
+    follows_magnitude: bool,
     start: Instant,
     /// Share of compute at the first step of this process.
     from: Option<f64>,
@@ -111,6 +114,8 @@ impl Live {
             stages: schedule.stages().len(),
             validation,
             stage: None,
+            magnitude: None,
+            follows_magnitude: false,
             start: Instant::now(),
             from: None,
             progress: 0.0,
@@ -118,6 +123,11 @@ impl Live {
             loss: None,
             failed: None,
         })
+    }
+
+    /// Shows RandAugment's magnitude, too.
+    pub(crate) fn with_magnitude(self, follows_magnitude: bool) -> Self {
+        Self { follows_magnitude, ..self }
     }
 
     /// Ends the progress line and writes what is left of the log.
@@ -150,8 +160,9 @@ impl Live {
             .stage
             .as_ref()
             .map_or(String::new(), |s| format!("stage {}/{} band {}", s.index + 1, self.stages, s.band));
+        let magnitude = self.magnitude.map_or(String::new(), |m| format!(" m {m:.1}"));
         format!(
-            "{:3.0} % | {stage} | loss {:.3} | {:.0} images/s | waiting for input {:.1} % | ETA {}",
+            "{:3.0} % | {stage}{magnitude} | loss {:.3} | {:.0} images/s | waiting for input {:.1} % | ETA {}",
             self.progress * 100.0,
             self.loss.unwrap_or(f64::NAN),
             images as f64 / seconds,
@@ -174,14 +185,13 @@ impl Live {
 impl Watch for Live {
     fn stage(&mut self, stage: &Stage) {
         self.print(&format!(
-            "stage {}/{}: {:.0} to {:.0} % of the compute, band {} ({}), magnitude {}, batches of {}{}",
+            "stage {}/{}: {:.0} to {:.0} % of the compute, band {} ({}), batches of {}{}",
             stage.index + 1,
             self.stages,
             stage.start * 100.0,
             stage.end * 100.0,
             stage.band,
             if stage.band == stage.base { "the whole image".to_owned() } else { stage.crop.to_string() },
-            stage.magnitude,
             stage.batch_size,
             match stage.replay.is_on() {
                 true => format!(", {} of them new", stage.fresh()),
@@ -196,6 +206,7 @@ impl Watch for Live {
         let (wait, compute) = (r.wait.as_secs_f64(), r.compute.as_secs_f64());
         self.from.get_or_insert(r.progress);
         self.progress = r.progress;
+        self.magnitude = self.follows_magnitude.then_some(r.magnitude);
         // An average over about as many steps as the rate's.
         let weight = 2.0 / (RECENT + 1) as f64;
         self.loss = Some(self.loss.map_or(r.loss, |mean| mean + weight * (r.loss - mean)));

@@ -70,6 +70,7 @@ pub(crate) fn memory() -> Option<u64> {
 }
 
 /// Three quarters of the memory that the system says is free for use, in bytes.
+#[cfg(feature = "train")]
 pub(crate) fn memory_budget() -> Option<u64> {
     kib("/proc/meminfo", "MemAvailable:").map(|bytes| bytes / 4 * 3)
 }

@@ -10,6 +10,7 @@ mod inspect;
 #[cfg(feature = "train")]
 mod live;
 mod machine;
+#[cfg(feature = "train")]
 mod report;
 pub mod schedule;
 mod table;
@@ -59,6 +60,14 @@ fn positive(text: &str) -> std::result::Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
         _ => Err("expected a number above 0".to_owned()),
+    }
+}
+
+/// Writes to standard output. A reader that has had enough, as `head`, is no error.
+fn print(text: &str) -> crate::Result<()> {
+    match std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(crate::Error::io(std::path::Path::new("standard output"))),
     }
 }
 

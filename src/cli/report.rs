@@ -2,8 +2,6 @@
 
 use super::table::table;
 use crate::loader::{BadFile, Counters};
-use crate::mix::MixMode;
-use crate::recipe::{AugmentAt, Magnitude, Recipe, ReplayMode};
 use crate::schedule::Schedule;
 use crate::train::{History, StageTotal};
 
@@ -20,51 +18,6 @@ pub(super) fn files(what: &str, files: &[BadFile]) {
     if files.len() > SHOWN {
         println!("  and {} more", files.len() - SHOWN);
     }
-}
-
-/// The transform in a line: what is done to images, in its order.
-pub(super) fn transform(recipe: &Recipe) -> String {
-    let mut parts =
-        vec![format!("{:?} crop of {:.2} to {:.2} of the area", recipe.filter, recipe.scale[0], recipe.scale[1])];
-    if recipe.flip > 0.0 {
-        parts.push("flip".into());
-    }
-    if let Some(policy) = &recipe.augment {
-        let mut text = policy.to_string();
-        if policy.follows_magnitude() {
-            text += match recipe.magnitude {
-                Magnitude::Stage => " (the stage's magnitude)",
-                Magnitude::Staircase => " (the stage's magnitude, whole)",
-                Magnitude::Linear => " (magnitude rising from 0)",
-                Magnitude::Policy => "",
-            };
-        }
-        parts.push(text);
-    }
-    if recipe.jitter.most() > 0 {
-        parts.push("jitter".into());
-    }
-    if recipe.augment_at == AugmentAt::Band && (recipe.augment.is_some() || recipe.jitter.most() > 0) {
-        parts.push("augmented on the band".into());
-    }
-    if let Some(erasing) = &recipe.erasing {
-        parts.push(format!("erasing {}", erasing.probability));
-    }
-    if let Some(mix) = &recipe.mix {
-        let mode = match mix.mode {
-            MixMode::Batch => "",
-            MixMode::Pair => " by pairs",
-            MixMode::Elem => " by images",
-        };
-        parts.push(format!("Mixup {}, CutMix {}{mode}", mix.mixup, mix.cutmix));
-    }
-    if recipe.repeats > 1 {
-        parts.push(format!("each image {} times", recipe.repeats));
-    }
-    if recipe.replay == ReplayMode::Reaugment {
-        parts.push("replays augmented anew".into());
-    }
-    parts.join(", ")
 }
 
 /// What each stage was, made and took, and their sums.

@@ -7,7 +7,6 @@ use crate::schedule::learning_rate::ReleasedLearningRate;
 use crate::schedule::released;
 use crate::schedule::{LearningRate, Options, Schedule, Stage};
 use crate::{Error, Result};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Show a schedule as a table and a plot.
@@ -55,7 +54,7 @@ pub fn run(args: &Args) -> Result<()> {
         }
         text
     };
-    print(&text)?;
+    super::print(&text)?;
     if args.no_plot || ((args.toml || args.json) && args.out.is_none()) {
         return Ok(());
     }
@@ -68,14 +67,6 @@ pub fn run(args: &Args) -> Result<()> {
         eprintln!("wrote {}", Path::new(&path).display());
     }
     Ok(())
-}
-
-fn print(text: &str) -> Result<()> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // The reader had enough, as `head` does.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(Error::io(Path::new("standard output"))),
-    }
 }
 
 /// The plot's path without its ending. Folders are made.

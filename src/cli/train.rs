@@ -4,7 +4,7 @@ use super::fit::Fit;
 use super::live::{self, Live};
 use super::machine::Machine;
 use super::report;
-use super::transform::Transform;
+use super::transform::{self, Transform};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::loader::{BadFile, Loader, OnBadFile, State};
@@ -29,7 +29,7 @@ pub(crate) struct Args {
     /// Validation images, in the same form and with the same classes.
     #[arg(long, value_name = "SOURCE")]
     val: Option<String>,
-    /// Everything below in one word: plain, deit_tiny, deit_small, efficienttrain_pp_deit_small, or the path of a .toml recipe.
+    /// Model, optimiser, transform and schedule in one word: plain, deit_tiny, deit_small, efficienttrain_pp_deit_small, or the path of a .toml recipe.
     /// Options given here take the place of what it says.
     #[arg(long, default_value = "plain", value_name = "NAME")]
     recipe: String,
@@ -172,6 +172,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         seed: own.seed,
         ..TrainConfig::new(args.model.config(recipe, train.classes().len(), schedule.patch())?)
     };
+    if let Some(meant) = recipe.lr_batch.filter(|_| own.lr.is_none()) {
+        let steps = schedule.stages().last().map_or(meant, Stage::effective_batch);
+        if steps != meant {
+            eprintln!(
+                "note: the recipe's learning rate, {}, is meant for steps of {meant} images; this run's have {steps} (--lr, --batch-size)",
+                recipe.lr
+            );
+        }
+    }
     let recipe = args.transform.apply(preset.transform)?;
     let job = Job {
         name: short(&args.train),
@@ -239,7 +248,8 @@ impl Job {
         self.announce(&loader, &trainer)?;
 
         let stop = stop_on_interrupt()?;
-        let mut live = Live::open(&self.out, &self.schedule, trainer.steps(), self.val.as_ref().map(|v| v.len()))?;
+        let mut live = Live::open(&self.out, &self.schedule, trainer.steps(), self.val.as_ref().map(|v| v.len()))?
+            .with_magnitude(self.recipe.augment.as_ref().is_some_and(|policy| policy.follows_magnitude()));
         let bad_in_validation = Arc::new(Mutex::new(Vec::new()));
         let mut validation = self.val.as_ref().map(|val| {
             let (val, recipe, workers, on_bad_file) = (val.clone(), &self.recipe, self.workers, self.on_bad_file);
@@ -386,7 +396,7 @@ impl Job {
             },
             self.out.display()
         );
-        eprintln!("transform  {}", report::transform(&self.recipe));
+        eprintln!("transform  {}", transform::describe(&self.recipe));
         if trainer.steps() > 0 {
             eprintln!("going on after step {}", trainer.steps());
         }

@@ -1,7 +1,7 @@
-//! The options that change a recipe's image transform, for every command that makes images.
+//! The options that change a recipe's image transform, for every command that makes images; and the transform in a line.
 
 use crate::augment::{Interpolation, Policy};
-use crate::erase::Erasing;
+use crate::erase::{EraseAt, Erasing};
 use crate::mix::{Mix, MixMode};
 use crate::recipe::{AugmentAt, Magnitude, ReplayMode};
 use crate::shape::Filter;
@@ -93,6 +93,52 @@ impl Transform {
         recipe.check()?;
         Ok(recipe)
     }
+}
+
+/// The transform in a line: what is done to images, in its order.
+pub(super) fn describe(recipe: &Recipe) -> String {
+    let mut parts =
+        vec![format!("{:?} crop of {:.2} to {:.2} of the area", recipe.filter, recipe.scale[0], recipe.scale[1])];
+    if recipe.flip > 0.0 {
+        parts.push("flip".into());
+    }
+    if let Some(policy) = &recipe.augment {
+        let mut text = policy.to_string();
+        if policy.follows_magnitude() {
+            text += match recipe.magnitude {
+                Magnitude::Stage => " (the stage's magnitude)",
+                Magnitude::Staircase => " (the stage's magnitude, whole)",
+                Magnitude::Linear => " (magnitude rising from 0)",
+                Magnitude::Policy => "",
+            };
+        }
+        parts.push(text);
+    }
+    if recipe.jitter.most() > 0 {
+        parts.push("jitter".into());
+    }
+    if recipe.augment_at == AugmentAt::Band && (recipe.augment.is_some() || recipe.jitter.most() > 0) {
+        parts.push("augmented on the band".into());
+    }
+    if let Some(erasing) = &recipe.erasing {
+        let place = if erasing.at == EraseAt::Band { " after the band" } else { "" };
+        parts.push(format!("erasing {}{place}", erasing.probability));
+    }
+    if let Some(mix) = &recipe.mix {
+        let mode = match mix.mode {
+            MixMode::Batch => "",
+            MixMode::Pair => " by pairs",
+            MixMode::Elem => " by images",
+        };
+        parts.push(format!("Mixup {}, CutMix {}{mode}", mix.mixup, mix.cutmix));
+    }
+    if recipe.repeats > 1 {
+        parts.push(format!("each image {} times", recipe.repeats));
+    }
+    if recipe.replay == ReplayMode::Reaugment {
+        parts.push("replays augmented anew".into());
+    }
+    parts.join(", ")
 }
 
 #[cfg(test)]

@@ -173,7 +173,10 @@ fn reduced(size: Size, side: u32) -> Size {
     let scale = shorter.min(area).min(1.0);
     // Rounded down: the bound on memory is one.
     let scaled = |length: u32| ((f64::from(length) * scale) as u32).max(1);
-    Size::new(scaled(size.width), scaled(size.height))
+    let (width, height) = (scaled(size.width), scaled(size.height));
+    // One pixel is the least width, also of an image that should have less.
+    let most = |other: u32| u32::try_from(Kept::most_pixels(side) / u64::from(other)).unwrap_or(u32::MAX).max(1);
+    if width < height { Size::new(width, height.min(most(width))) } else { Size::new(width.min(most(height)), height) }
 }
 
 /// The size that the plan's region has on the output's grid of pixels: the window of the crop's grid becomes the output, or

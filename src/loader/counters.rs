@@ -76,7 +76,7 @@ pub struct Counters {
     pub images: u64,
     /// Images that came from the replay buffer.
     pub replayed: u64,
-    /// Encoded bytes of those images.
+    /// Encoded bytes of the images made from their files.
     pub bytes: u64,
     /// Reading encoded bytes. A memory-mapped source reads while it decodes, so this is near 0 for it.
     pub read: f64,

@@ -77,6 +77,16 @@ impl Course {
             let reason = format!("the state is at {position} of {samples} samples, this run has {}", self.len);
             return Err(Error::config("resume", reason));
         }
+        if let Some(start) = &state.replay {
+            if start.position > self.len || start.step > state.step || start.consumed > state.consumed {
+                let reason = format!(
+                    "its replay buffer begins at step {} and sample {} of {}, after the state's own step {}",
+                    start.step, start.position, self.len, state.step
+                );
+                return Err(Error::config("resume", reason));
+            }
+            self.check_stage(&start.stage)?;
+        }
         state.overrides.iter().filter_map(|o| o.stage.as_ref()).try_for_each(|stage| self.check_stage(stage))
     }
 

@@ -11,6 +11,7 @@ mod bad_files;
 mod builder;
 mod counters;
 mod cursor;
+mod memory;
 mod order;
 pub mod replay;
 mod state;
@@ -19,15 +20,16 @@ mod worker;
 pub use bad_files::{BadFile, OnBadFile};
 pub use builder::LoaderBuilder;
 pub use counters::Counters;
+pub use memory::BatchMemory;
 pub use state::{Override, State};
 
 use crate::batch::Batch;
-use crate::engine::{Cpu, Engine, Kept};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::plan::{self, SampleKey};
+use crate::plan::SampleKey;
 use crate::recipe::ReplayMode;
 use crate::rng::{Draw, Purpose};
-use crate::schedule::{Schedule, Stage};
+use crate::schedule::{Schedule, Stage, StageReplay};
 use crate::source::Source;
 use crossbeam::channel::{Receiver, Sender};
 use cursor::{Course, Step};
@@ -75,22 +77,6 @@ pub enum Pending {
     Drop,
 }
 
-/// Memory that a loader takes for batches and replay, in bytes. Not counted: each worker's decoder (at most twice its largest image, for
-/// photos of 500 x 375 about a megabyte) and what the source holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct BatchMemory {
-    /// One batch at the largest stage.
-    pub batch: u64,
-    /// Batches that exist at the same time: those made ahead, one with the consumer, one on its way back.
-    pub batches: u64,
-    /// What the replay buffer holds at most, over all stages: for each image its values in 16-bit floats
-    /// ([`ReplayMode::Repeat`]) or its pixels ([`Kept::most_pixels`], [`ReplayMode::Reaugment`]). 0 without replay.
-    pub replay: u64,
-    /// The bound: `batch * batches + replay`.
-    pub total: u64,
-}
-
 /// An iterator of [`Batch`]es under a [`Schedule`], made ahead by worker threads. Built by [`Loader::builder`].
 ///
 /// After an error the iterator can be asked for the next batch; only a worker's panic ends it.
@@ -104,6 +90,7 @@ pub struct Loader {
     /// The replay buffer, as of `planned`.
     replay: replay::Buffer,
     prefetch: usize,
+    memory_limit: Option<u64>,
     jobs: VecDeque<Arc<Job>>,
     /// After the last batch handed out.
     delivered: State,
@@ -128,8 +115,9 @@ impl Loader {
     }
 
     /// A loader for one pass over `source` in its order, with the evaluation transform at the stage's band. The last batch
-    /// may be smaller.
+    /// may be smaller. Nothing is replayed, whatever the stage says.
     pub fn evaluation(source: Arc<dyn Source>, stage: Stage) -> LoaderBuilder {
+        let stage = Stage { replay: StageReplay::OFF, accumulate: 1, ..stage };
         LoaderBuilder::new(source, Schedule::fixed(stage), true)
     }
 
@@ -196,6 +184,7 @@ impl Loader {
             order,
             replay,
             prefetch,
+            memory_limit: builder.memory_limit,
             jobs: VecDeque::with_capacity(prefetch),
             delivered: state.clone(),
             planned: state,
@@ -204,13 +193,14 @@ impl Loader {
             empty: 0,
             broken: false,
         };
-        loader.check_memory(builder.memory_limit)?;
+        loader.check_memory(None)?;
         Ok(loader)
     }
 
-    fn check_memory(&self, limit: Option<u64>) -> Result<()> {
-        let memory = self.memory();
-        let Some(limit) = limit.filter(|&limit| memory.total > limit) else { return Ok(()) };
+    /// Refuses more than the limit, with `new` among the stages.
+    fn check_memory(&self, new: Option<&Stage>) -> Result<()> {
+        let memory = self.memory_with(new);
+        let Some(limit) = self.memory_limit.filter(|&limit| memory.total > limit) else { return Ok(()) };
         let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 * 1e-6);
         let (batches, replay) = (mb(memory.total - memory.replay), mb(memory.replay));
         let reason = format!(
@@ -245,10 +235,11 @@ impl Loader {
     /// that the seed defines, with none lost or repeated; only their form changes.
     ///
     /// # Errors
-    /// [`Error::Config`] if no batch of that stage can be made.
+    /// [`Error::Config`] if no batch of that stage can be made, or if it may need more memory than the limit.
     pub fn set_stage(&mut self, stage: Option<Stage>, pending: Pending) -> Result<()> {
         if let Some(stage) = &stage {
             self.course.check_stage(stage)?;
+            self.check_memory(Some(stage))?;
         }
         if pending == Pending::Drop {
             self.cancel();
@@ -289,40 +280,29 @@ impl Loader {
         self.shop.damaged_files.list()
     }
 
-    /// Memory for batches, at the largest stage of the schedule and of those set by hand.
+    /// Memory for batches and replay, at the largest stage of the schedule and of those set by hand.
     pub fn memory(&self) -> BatchMemory {
-        let bytes = |s: &Stage| s.batch_size as u64 * 3 * u64::from(s.band).pow(2) * size_of::<f32>() as u64;
-        let by_hand = self.planned.overrides.iter().filter_map(|o| o.stage.as_ref());
-        let batch = self.course.schedule.stages().iter().chain(by_hand).map(bytes).max().unwrap_or(0);
-        let batches = (self.prefetch + 1 + Cpu::RETURNED) as u64;
-        let by_hand = self.planned.overrides.iter().filter_map(|o| o.stage.as_ref());
-        let stages = self.course.schedule.stages().iter().chain(by_hand);
-        let replay = stages.map(|stage| self.replay_memory(stage)).max().unwrap_or(0);
-        BatchMemory { batch, batches, replay, total: batch * batches + replay }
+        self.memory_with(None)
     }
 
-    fn replay_memory(&self, stage: &Stage) -> u64 {
-        let recipe = &self.shop.recipe;
-        let image = match recipe.replay {
-            ReplayMode::Repeat => 3 * u64::from(stage.band).pow(2) * size_of::<half::f16>() as u64,
-            ReplayMode::Reaugment => 3 * Kept::most_pixels(plan::evaluation_side(stage, recipe)),
-        };
-        // Besides those in the buffer there are those that batches under way were planned with; and of either no more than
-        // the stage has images.
-        let held = replay::most_images(stage) + (self.prefetch + 1) as u64 * stage.fresh() as u64;
-        let share = stage.share() * self.course.schedule.epochs() * stage.load();
-        let most = (share * self.course.len as f64 / f64::from(self.course.shard.world)).ceil() as u64;
-        if stage.replay.is_on() { image * held.min(most + stage.fresh() as u64) } else { 0 }
+    fn memory_with(&self, new: Option<&Stage>) -> BatchMemory {
+        let own = self.course.schedule.stages().iter().map(|stage| (stage, stage.share()));
+        // How long a stage set by hand will last nobody knows.
+        let by_hand = self.planned.overrides.iter().filter_map(|o| o.stage.as_ref()).chain(new);
+        let images = self.course.schedule.epochs() * self.course.len as f64 / f64::from(self.course.shard.world);
+        memory::bound(own.chain(by_hand.map(|stage| (stage, 1.0))), images, self.prefetch, &self.shop.recipe)
     }
 
     /// Queues batches until `prefetch` are under way.
     fn plan_ahead(&mut self) -> Result<()> {
         while self.jobs.len() < self.prefetch {
             let Some((step, after)) = self.course.next(&self.planned) else { break };
+            let samples = step.positions.len() * step.stage.replay.times as usize;
+            // First, since it may fail, and what follows must happen once.
+            let canvas = self.engine.begin(samples, step.stage.band)?;
             let slots = self.slots(&step);
-            let canvas = self.engine.begin(slots.len(), step.stage.band)?;
+            assert_eq!(slots.len(), samples, "a batch is as large as its stage says");
             self.planned = after;
-            let samples = slots.len();
             let job = Arc::new(Job::new(step, slots, canvas));
             let (tasks, _) = self.queue.as_ref().expect("the queue is open until the loader is dropped");
             for slot in 0..samples {
@@ -339,6 +319,7 @@ impl Loader {
         let order = &mut self.order;
         let mut index = |epoch, position| order.index(epoch, position);
         if !step.stage.replay.is_on() {
+            self.replay = replay::Buffer::default();
             let slot = |&position: &u64| {
                 let key = SampleKey { seed, epoch: step.epoch, position, replay: 0 };
                 Slot { index: index(step.epoch, position), key, magnitude, entry: None }

@@ -179,5 +179,5 @@ fn capacity(stage: &Stage) -> usize {
 
 /// Images that the buffer of a stage holds at most.
 pub(super) fn most_images(stage: &Stage) -> u64 {
-    if stage.replay.is_on() { u64::from(stage.replay.capacity) * stage.fresh() as u64 } else { 0 }
+    u64::from(stage.replay.capacity) * stage.fresh() as u64
 }

@@ -188,7 +188,9 @@ impl Shop {
         };
         let mode = self.recipe.replay;
         let made = match entry {
-            None => self.first(engine, job, (index, key), slot, canvas, at, buffer, &mut plan, Keep::Nothing),
+            None => self
+                .first(engine, job, (index, key), slot, canvas, at, buffer, &mut plan, Keep::Nothing)
+                .map(|(index, label, _)| (index, label)),
             Some(entry) => {
                 // Whoever comes first makes it; the others wait here, and are spared the work. A panic on the way leaves an
                 // entry that is not made, as if nobody had come.
@@ -219,12 +221,12 @@ impl Shop {
                 let made = self.first(engine, job, own, slot, canvas, at, buffer, &mut plan, keep);
                 made.map(|(index, label, form)| {
                     *kept = form.map(|form| KeptSample { index, label, kept: form });
-                    (index, label, None)
+                    (index, label)
                 })
             }
         };
         match made {
-            Ok((index, label, _)) => Outcome::Made { index, label },
+            Ok((index, label)) => Outcome::Made { index, label },
             Err(outcome) => outcome,
         }
     }

@@ -13,6 +13,7 @@ use crate::augment::Augmenter;
 use crate::band::fourier::{self, Memory, Operator};
 use crate::error::{Error, Result};
 use crate::plan::{BandPlan, SamplePlan};
+use crate::recipe::AugmentAt;
 use crate::shape::{BandCrop, Filter, Grid, Rect, Size};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -206,7 +207,8 @@ impl Renderer {
     ///
     /// # Errors
     /// [`Error::Config`] if `src` does not hold its pixels, `area` does not lie in it, the window does not lie in the
-    /// grid, a Fourier band is larger than the window, a band is 0, or `out` has another length.
+    /// grid, a Fourier band is larger than the window, a band is 0, boxes are to be erased before a band that is not a Fourier
+    /// band or is cut before the augmentation, or `out` has another length; and as [`Augmenter::apply`].
     pub fn render(&mut self, src: View<'_>, area: [f64; 4], plan: &SamplePlan, out: &mut [f32]) -> Result<()> {
         src.check()?;
         let [x, y, width, height] = fit_area(area, src.size)?;
@@ -223,6 +225,11 @@ impl Renderer {
             if band == 0 || band > limit {
                 return Err(Error::config("band", format!("{band} of {}x{}", window.width, window.height)));
             }
+        }
+        let cut_later = plan.band.is_some_and(|b| b.crop != BandCrop::Lanczos) && plan.augment_at == AugmentAt::Base;
+        if plan.erase_before_band && !plan.erasures.is_empty() && !cut_later {
+            let reason = "boxes before the band, but no Fourier band is cut from normalised values";
+            return Err(Error::config("erase_before_band", reason));
         }
         if out.len() as u64 != 3 * output.pixels() {
             return Err(Error::config(

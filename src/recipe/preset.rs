@@ -53,7 +53,7 @@ pub struct Preset {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SchedulePreset {
-    /// A name that [`Schedule::named`] knows, or the path of a TOML table.
+    /// A name that [`Schedule::named`] knows, or the path of a TOML table, from the working directory.
     pub name: String,
     /// [`Options::base`], in pixels.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,7 +75,7 @@ pub struct SchedulePreset {
     pub crop: Option<BandCrop>,
     /// [`Options::replay`]: `off`, `twofold` or `fourfold`.
     #[serde(skip_serializing_if = "Option::is_none", with = "word")]
-    pub replay: Option<released::Replay>,
+    pub replay: Option<released::Reuse>,
     /// [`Options::early_batch`]: `off`, `root-rate` or `same-rate`.
     #[serde(skip_serializing_if = "Option::is_none", with = "word")]
     pub early_batch: Option<EarlyBatch>,
@@ -152,8 +152,12 @@ pub struct TrainPreset {
     pub model: String,
     /// Chance that the last block is left out for an image; earlier blocks in proportion.
     pub drop_path: f64,
-    /// Peak learning rate, for the recipe's batch.
+    /// Peak learning rate.
     pub lr: f64,
+    /// Images of an optimiser step over all ranks that `lr` is meant for, where that is known. Nothing is scaled by it; the
+    /// bundled trainer, which has one rank, says where its steps differ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lr_batch: Option<usize>,
     /// Learning rate at the end.
     pub min_lr: f64,
     /// Share of the compute spent warming up, `0..1`; `None` is 0.2 under `efficient_train_pp_deit`, as published, and 0.1
@@ -174,6 +178,7 @@ impl Default for TrainPreset {
             model: "tiny".into(),
             drop_path: 0.1,
             lr: 1e-3,
+            lr_batch: None,
             min_lr: 1e-6,
             warmup: None,
             weight_decay: 0.05,
@@ -203,7 +208,8 @@ impl Preset {
     /// The recipe of this name (`-` may stand for `_`), or of the TOML file at this path, which ends in `.toml`.
     ///
     /// # Errors
-    /// [`Error::Config`] for an unknown name, with the names there are and the nearest one, and for settings that cannot work;
+    /// [`Error::Config`] for an unknown name, with the names there are and the nearest one, and for a transform or options of the
+    /// schedule that cannot work;
     /// [`Error::Io`] if the file cannot be read.
     pub fn named(name: &str) -> Result<Self> {
         let path = Path::new(name);
@@ -234,6 +240,7 @@ impl Preset {
     pub fn from_toml(text: &str, origin: &str) -> Result<Self> {
         let preset: Self = toml::from_str(text).map_err(|error| Error::in_toml(origin, text, &error))?;
         preset.transform.check()?;
+        preset.schedule.options().check()?;
         Ok(preset)
     }
 

@@ -5,7 +5,7 @@
 //! one patch: `round(band * base / 224 / patch) * patch`. With base 224 and a patch of 16 or 32 the published numbers
 //! come out exactly. On small bases two stages may get the same band; they stay two stages, since their magnitudes differ.
 
-use super::{Options, Replay, Row, Schedule};
+use super::{Options, Row, Schedule, StageReplay};
 use crate::error::Result;
 use crate::shape::BandCrop;
 
@@ -63,7 +63,7 @@ impl Schedule {
         let rows = STAGES.map(|(published, magnitude)| {
             let band = scaled_band(published, options);
             // Equal numbers of images, so the compute goes with the band's area: an integer, free of rounding.
-            Row { compute: f64::from(band) * f64::from(band), band, magnitude, replay: Replay::OFF }
+            Row { compute: f64::from(band) * f64::from(band), band, magnitude, replay: StageReplay::OFF }
         });
         Self::build("efficient_train", options, BandCrop::FOURIER, &rows)
     }

@@ -26,7 +26,7 @@ mod table;
 pub use efficient_train::ModelRow;
 pub use learning_rate::LearningRate;
 pub use options::{EarlyBatch, Options};
-pub use stage::{Replay, Stage};
+pub use stage::{Stage, StageReplay};
 
 use crate::error::{Error, Result};
 use crate::nearest;
@@ -99,7 +99,7 @@ impl Schedule {
     /// As [`Options::check`].
     pub fn constant(options: &Options) -> Result<Self> {
         options.no_replay("constant")?;
-        let row = Row { compute: 1.0, band: options.base, magnitude: 9.0, replay: Replay::OFF };
+        let row = Row { compute: 1.0, band: options.base, magnitude: 9.0, replay: StageReplay::OFF };
         Self::build("constant", options, BandCrop::Lanczos, &[row])
     }
 
@@ -252,7 +252,7 @@ impl Schedule {
                 batch_size: options.batch_size * times / accumulate,
                 accumulate,
                 replay: row.replay,
-                rate_scale: options.early_batch.rate_scale(times),
+                rate_scale: short(options.early_batch.rate_scale(times)),
             };
             stage.check_replay().map_err(|reason| Error::config(format!("schedule.stage[{index}].replay"), reason))?;
             stages.push(stage);
@@ -271,5 +271,5 @@ struct Row {
     /// RandAugment's magnitude.
     magnitude: f64,
     /// Uses of its images.
-    replay: Replay,
+    replay: StageReplay,
 }

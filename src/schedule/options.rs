@@ -12,7 +12,8 @@ pub struct Options {
     /// Every band is a multiple of this, in pixels: the patch side of a plain vision transformer (16), or the total
     /// stride of a hierarchical or convolutional model (32 for Swin, ConvNeXt, ResNet; `low-frequency-crop.md` §4).
     pub patch: u32,
-    /// Images behind one optimiser step on each rank, the same in every stage (`efficienttrain.md` §9 row 8).
+    /// Images behind one optimiser step on each rank, the same in every stage (`efficienttrain.md` §9 row 8) unless
+    /// `early_batch` says otherwise.
     /// The papers use 4096 over all ranks together.
     pub batch_size: usize,
     /// In stages at the base size the batch is made in this many parts, each of `batch_size / base_parts` images, whose
@@ -28,8 +29,8 @@ pub struct Options {
     /// the others.
     pub crop: Option<BandCrop>,
     /// Which stages of EfficientTrain++ use their images several times. The other schedules have no published replay: they
-    /// refuse any but [`released::Replay::Off`]; a TOML table says it by stage.
-    pub replay: released::Replay,
+    /// refuse any but [`released::Reuse::Off`]; a TOML table says it by stage.
+    pub replay: released::Reuse,
     /// Larger batches where the band is small.
     pub early_batch: EarlyBatch,
 }
@@ -98,7 +99,7 @@ impl Default for Options {
             base_parts: 1,
             epochs: 200.0,
             crop: None,
-            replay: released::Replay::Off,
+            replay: released::Reuse::Off,
             early_batch: EarlyBatch::Off,
         }
     }
@@ -126,7 +127,7 @@ impl Options {
 impl Options {
     /// For schedules whose replay nobody has published.
     pub(super) fn no_replay(&self, name: &str) -> Result<()> {
-        if self.replay == released::Replay::Off {
+        if self.replay == released::Reuse::Off {
             return Ok(());
         }
         let reason = format!(

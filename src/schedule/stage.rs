@@ -27,7 +27,7 @@ pub struct Stage {
     pub accumulate: usize,
     /// How often a decoded image is used.
     #[serde(default)]
-    pub replay: Replay,
+    pub replay: StageReplay,
     /// The learning rate is multiplied by this: 1 unless the batch is larger than at the base size
     /// ([`Options::early_batch`]).
     #[serde(default = "one")]
@@ -41,7 +41,7 @@ fn one() -> f64 {
 /// The replay buffer of a stage (`efficienttrain.md` §5 \[code\]; `loader::replay` has the rules).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Replay {
+pub struct StageReplay {
     /// Mean uses of a decoded image, ρ: a batch has `batch_size / times` new images, and the rest come from the buffer.
     /// 1 is no replay.
     pub times: u32,
@@ -49,7 +49,7 @@ pub struct Replay {
     pub capacity: u32,
 }
 
-impl Replay {
+impl StageReplay {
     /// No replay.
     pub const OFF: Self = Self { times: 1, capacity: 1 };
 
@@ -59,7 +59,7 @@ impl Replay {
     }
 }
 
-impl Default for Replay {
+impl Default for StageReplay {
     fn default() -> Self {
         Self::OFF
     }
@@ -79,7 +79,7 @@ impl Stage {
             magnitude: 9.0,
             batch_size,
             accumulate: 1,
-            replay: Replay::OFF,
+            replay: StageReplay::OFF,
             rate_scale: 1.0,
         }
     }
@@ -119,7 +119,7 @@ impl Stage {
 impl Stage {
     /// Whether its batches can be made of new and replayed images; why not.
     pub(crate) fn check_replay(&self) -> std::result::Result<(), String> {
-        let Self { batch_size, accumulate, replay: Replay { times, capacity }, .. } = *self;
+        let Self { batch_size, accumulate, replay: StageReplay { times, capacity }, .. } = *self;
         if times == 0 || capacity == 0 {
             return Err(format!("{times} times from a buffer of {capacity} batches: expected at least 1 of each"));
         }

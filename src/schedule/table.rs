@@ -1,6 +1,7 @@
 //! A schedule as a TOML table: reading with checks of every row, and writing.
 
-use super::{Options, Replay, SAME_MOMENT, Schedule, Stage, check_epochs, check_sizes};
+use super::released::Reuse;
+use super::{EarlyBatch, Options, SAME_MOMENT, Schedule, Stage, StageReplay, check_epochs, check_sizes, short};
 use crate::error::{Error, Result};
 use crate::nearest;
 use crate::shape::BandCrop;
@@ -80,7 +81,7 @@ impl Schedule {
     /// `replay_capacity = 1920` (batches' worth of new images in the buffer).
     ///
     /// Without a `crop` anywhere it is `options.crop`, else Lanczos. `options.base_parts` does not apply: a table says
-    /// `batch_size` and `accumulate` itself.
+    /// `batch_size` and `accumulate` itself; and `options.replay` and `options.early_batch` are refused.
     ///
     /// # Errors
     /// [`Error::Config`] names the line of a syntax error, of a value of the wrong kind and of an unknown key (with the
@@ -97,22 +98,13 @@ impl Schedule {
 
 /// Reads `text`. `default_name` is for a table without a name; `origin` (a path) is named in errors.
 pub(super) fn read(text: &str, options: &Options, default_name: &str, origin: &str) -> Result<Schedule> {
-    let at = |span: Option<Range<usize>>| match span {
-        Some(span) => format!("{origin}, line {}", line(text, span.start)),
-        None => origin.to_owned(),
-    };
-    let refused = |error: toml::de::Error| Error::config(at(error.span()), error.message());
+    let refused = |error: toml::de::Error| Error::in_toml(origin, text, &error);
     let document = DeTable::parse(text).map_err(refused)?;
     if let Some((span, reason)) = unknown_key(document.get_ref()) {
-        return Err(Error::config(at(Some(span)), reason));
+        return Err(Error::config(Error::toml_place(origin, text, Some(span)), reason));
     }
     let table: Table = toml::from_str(text).map_err(refused)?;
     schedule(table, options, default_name)
-}
-
-/// Line of a byte, from 1.
-fn line(text: &str, byte: usize) -> usize {
-    1 + text.bytes().take(byte).filter(|b| *b == b'\n').count()
 }
 
 /// The first key that no schedule has: where it stands, and what it may have been meant for.
@@ -134,6 +126,14 @@ fn unknown_key(document: &DeTable<'_>) -> Option<(Range<usize>, String)> {
 }
 
 fn schedule(table: Table, options: &Options, default_name: &str) -> Result<Schedule> {
+    if options.replay != Reuse::Off {
+        let reason = format!("{}: a table says `replay` and `replay_capacity` by stage", options.replay);
+        return Err(Error::config("schedule.replay", reason));
+    }
+    if options.early_batch != EarlyBatch::Off {
+        let reason = format!("{}: a table says `batch_size` and `rate_scale` by stage", options.early_batch);
+        return Err(Error::config("schedule.early_batch", reason));
+    }
     let (base, patch) = (table.base.unwrap_or(options.base), table.patch.unwrap_or(options.patch));
     let epochs = table.epochs.unwrap_or(options.epochs);
     check_sizes(base, patch)?;
@@ -150,7 +150,7 @@ fn schedule(table: Table, options: &Options, default_name: &str) -> Result<Sched
     let mut stages = Vec::with_capacity(table.stage.len());
     for (index, row) in table.stage.iter().enumerate() {
         let refuse = |key: &str, reason: String| Err(Error::config(format!("schedule.stage[{index}].{key}"), reason));
-        let mut end = row.until;
+        let mut end = short(row.until);
         if index == last {
             if (end - 1.0).abs() > SAME_MOMENT {
                 return refuse("until", format!("{end}: the last stage ends at 1"));
@@ -190,7 +190,13 @@ fn schedule(table: Table, options: &Options, default_name: &str) -> Result<Sched
                 "not given: expected the batches' worth of new images in the buffer".into(),
             );
         }
-        let rate_scale = row.rate_scale.unwrap_or(1.0);
+        if row.replay_capacity.is_some() && times <= 1 {
+            return refuse(
+                "replay_capacity",
+                "given without `replay` of 2 or more: nothing would be in the buffer".into(),
+            );
+        }
+        let rate_scale = short(row.rate_scale.unwrap_or(1.0));
         if !(rate_scale.is_finite() && rate_scale > 0.0) {
             return refuse("rate_scale", format!("{rate_scale}: expected a number above 0"));
         }
@@ -201,10 +207,10 @@ fn schedule(table: Table, options: &Options, default_name: &str) -> Result<Sched
             band: row.band,
             base,
             crop,
-            magnitude: row.magnitude,
+            magnitude: short(row.magnitude),
             batch_size,
             accumulate,
-            replay: Replay { times, capacity: row.replay_capacity.unwrap_or(Replay::OFF.capacity) },
+            replay: StageReplay { times, capacity: row.replay_capacity.unwrap_or(StageReplay::OFF.capacity) },
             rate_scale,
         };
         if let Err(reason) = stage.check_replay() {
