@@ -67,6 +67,17 @@ mod training {
             "3",
             "--seed",
             "4",
+            // All that a recipe can have: nothing of it may change when a run goes on.
+            "--augment",
+            "rand-mstd0.5-inc1",
+            "--erase",
+            "0.25",
+            "--mixup",
+            "0.8",
+            "--cutmix",
+            "1",
+            "--replay",
+            "fourfold",
         ]
     }
 
@@ -223,5 +234,76 @@ fn mistakes_are_answered_with_what_to_do() {
     ] {
         let output = run(words);
         assert!(!output.status.success() && text(&output.stderr).contains(hint), "{words:?}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn inspect_lists_recipes_and_policies_and_says_what_one_does() {
+    let list = text(&run(&["inspect"]).stdout);
+    for name in ["plain", "deit_small", "efficienttrain_pp_deit_small", "ta_wide"] {
+        assert!(list.lines().any(|line| line.starts_with(name)), "{name}: {list}");
+    }
+    let words = text(&run(&["inspect", "--recipe", "efficienttrain_pp_deit_small"]).stdout);
+    for part in ["Mixup 0.8", "erasing 0.25", "469.0 passes", "rate 0.004", "keeps 1 bit", "at magnitude 0"] {
+        assert!(words.contains(part), "{part}: {words}");
+    }
+    let refused = run(&["inspect", "--recipe", "deit_smal"]);
+    assert!(!refused.status.success() && text(&refused.stderr).contains("did you mean `deit_small`?"));
+}
+
+#[test]
+fn a_recipe_printed_as_toml_is_a_recipe_with_the_options_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("own.toml");
+    let options = [
+        "--augment",
+        "ta_wide",
+        "--erase",
+        "0",
+        "--cutmix",
+        "0.5",
+        "--augment-at",
+        "band",
+        "--repeats",
+        "2",
+        "--image-epochs",
+        "50",
+        "--batch-size",
+        "64",
+        "--crop",
+        "fourier",
+        "--replay",
+        "twofold",
+        "--early-batch",
+        "root-rate",
+    ];
+    let mut words = vec!["inspect", "--recipe", "efficienttrain_pp_deit_small", "--toml"];
+    words.extend(options);
+    let first = run(&words);
+    assert!(first.status.success(), "{}", text(&first.stderr));
+    std::fs::write(&file, &first.stdout).unwrap();
+    let again = run(&["inspect", "--recipe", path(&file), "--toml"]);
+    assert_eq!(text(&again.stdout), text(&first.stdout), "{}", text(&again.stderr));
+    let toml: toml::Table = toml::from_str(&text(&first.stdout)).unwrap();
+    assert_eq!(toml["transform"]["augment"].as_str(), Some("ta_wide"));
+    assert!(toml["transform"].get("erasing").is_none());
+    let schedule = &toml["schedule"];
+    assert_eq!((schedule["replay"].as_str(), schedule["early_batch"].as_str()), (Some("twofold"), Some("root-rate")));
+    // 50 passes of 469 are 21.3 of 200 equivalent epochs.
+    assert!((schedule["epochs"].as_float().unwrap() - 21.32).abs() < 0.01, "{schedule}");
+}
+
+#[test]
+fn inspect_draws_its_sheets() {
+    let (data, out) = (demo_folder(2), tempfile::tempdir().unwrap());
+    let train = data.path().join("train");
+    let words = ["inspect", path(&train), "--recipe", "efficienttrain_pp_deit_small", "--base", "64", "--patch", "8"];
+    let output = run(&[&words[..], &["--tile", "32", "--out", path(out.path())]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    for (file, rows) in [("stages.png", 10), ("operations.png", 15)] {
+        let sheet = image::open(out.path().join(file)).unwrap().into_rgb8();
+        assert!(sheet.height() > rows * 32 && sheet.width() >= 720, "{file}: {:?}", sheet.dimensions());
+        let colors: std::collections::HashSet<_> = sheet.pixels().collect();
+        assert!(colors.len() > 1000, "{file}: {} colours", colors.len());
     }
 }

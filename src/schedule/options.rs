@@ -23,7 +23,7 @@ pub struct Options {
     pub base_parts: usize,
     /// The budget E in **equivalent epochs**: the compute of this many passes over the data set at the base size.
     /// Finite and above 0. EfficientTrain is published with a nominal length T, counted in passes; T = 300 is a budget
-    /// of 195.9 here. [`Schedule::with_image_epochs`] sets a budget by T.
+    /// of 195.9 here. [`Schedule::with_image_epochs`](super::Schedule::with_image_epochs) sets a budget by T.
     pub epochs: f64,
     /// How the band is cut; `None` is the schedule's own: the papers' Fourier crop for `efficient_train`, Lanczos for
     /// the others.

@@ -29,7 +29,7 @@ pub struct Stage {
     #[serde(default)]
     pub replay: StageReplay,
     /// The learning rate is multiplied by this: 1 unless the batch is larger than at the base size
-    /// ([`Options::early_batch`]).
+    /// ([`Options::early_batch`](super::Options::early_batch)).
     #[serde(default = "one")]
     pub rate_scale: f64,
 }
@@ -66,7 +66,7 @@ impl Default for StageReplay {
 }
 
 impl Stage {
-    /// A stage on its own, for [`Schedule::fixed`] or a loader whose stage is set by hand: the whole of the compute, batches of
+    /// A stage on its own, for [`Schedule::fixed`](super::Schedule::fixed) or a loader whose stage is set by hand: the whole of the compute, batches of
     /// `batch_size` not accumulated, RandAugment's usual magnitude 9.
     pub fn fixed(base: u32, band: u32, crop: BandCrop, batch_size: usize) -> Self {
         Self {
