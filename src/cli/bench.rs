@@ -7,7 +7,7 @@ use crate::decode::SCALE_MARGIN;
 use crate::engine::Cpu;
 use crate::loader::{Counters, Loader, OnBadFile};
 use crate::recipe::Preset;
-use crate::schedule::{Options, Schedule};
+use crate::schedule::{Options, Schedule, StageReplay};
 use crate::{BandCrop, Recipe, Result, Source, Stage, source};
 use serde::Serialize;
 use std::sync::Arc;
@@ -48,6 +48,12 @@ pub(crate) struct LoaderArgs {
     /// RandAugment's mean magnitude, where the policy has no m.
     #[arg(long, default_value_t = 9.0, value_name = "M")]
     stage_magnitude: f64,
+    /// How often a decoded image is used: batches have 1/N new images, the rest comes from a replay buffer.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    replay: u32,
+    /// Batches' worth of new images in the replay buffer.
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    replay_capacity: u32,
     #[command(flatten)]
     transform: Transform,
     /// How the band is cut: lanczos, fourier, fourier-half-pixel.
@@ -112,6 +118,7 @@ struct Report<'a> {
     recipe: Recipe,
     crop: String,
     scale_margin: f64,
+    replay: u32,
     peak_memory_bytes: Option<u64>,
     /// Files that gave no image, and were replaced by others.
     bad_files: usize,
@@ -157,6 +164,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         recipe,
         crop: args.crop.to_string(),
         scale_margin: args.scale_margin,
+        replay: args.replay,
         peak_memory_bytes: machine::peak_memory(),
         bad_files,
         memory_after_round_bytes: memory,
@@ -197,6 +205,7 @@ fn measure(
     let mut stage = Stage::fixed(args.base, band, args.crop, args.batch_size);
     let own = recipe.augment.as_ref().and_then(|policy| policy.magnitude());
     stage.magnitude = own.unwrap_or(args.stage_magnitude);
+    stage.replay = StageReplay { times: args.replay, capacity: args.replay_capacity };
     let endless = Schedule::fixed(stage).with_epochs(1e9)?;
     let mut loader = Loader::builder(source.clone(), endless)
         .recipe(recipe.clone())
@@ -206,8 +215,10 @@ fn measure(
         .prefetch(args.prefetch)
         .on_bad_file(OnBadFile::Substitute)
         .build()?;
-    // Threads, page cache, weight tables and batch memory are warm after as many batches as exist at once.
-    for _ in 0..2 * args.prefetch {
+    // Threads, page cache, weight tables and batch memory are warm after as many batches as exist at once; a replay buffer
+    // when it is full.
+    let fill = if args.replay > 1 { args.replay_capacity as usize } else { 0 };
+    for _ in 0..2 * args.prefetch + fill {
         next(&mut loader)?;
     }
     let (before, cpu, start) = (loader.counters(), machine::cpu_seconds(), Instant::now());
@@ -266,7 +277,7 @@ fn finish(rows: &mut [Row], base: u32) {
         row.min = row.windows[0];
         row.max = row.windows[row.windows.len() - 1];
         row.megabytes_per_second = row.counters.bytes as f64 / row.seconds * 1e-6;
-        let each = 1e3 / row.counters.images.max(1) as f64;
+        let each = 1e3 / (row.counters.images + row.counters.replayed).max(1) as f64;
         row.cpu_ms_per_image = row.cpu_seconds.map(|s| s * each);
         (row.read_ms, row.decode_ms, row.render_ms) =
             (row.counters.read * each, row.counters.decode * each, row.counters.render * each);
@@ -335,6 +346,9 @@ fn print(report: &Report<'_>, args: &LoaderArgs) {
     ];
     print!("{}", table(&header, &rows));
     println!("\nrate: images/s over those at {0} px. needed: what equal compute asks for, ({0}/band)^2.", report.base);
+    if report.replay > 1 {
+        println!("images/s and the times count every use of an image; one of {} was decoded.", report.replay);
+    }
     if report.bad_files > 0 {
         println!("{} files gave no image and were replaced by others; `bandfeed decode` tells why", report.bad_files);
     }
