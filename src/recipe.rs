@@ -27,10 +27,9 @@ pub enum ReplayMode {
     /// The finished values as 16-bit floats, as released: crop and augmentation come again, mixing is new.
     #[default]
     Repeat,
-    /// Decoded pixels, reduced to the size that evaluation looks at: each use has a crop and an augmentation of its own.
-    /// Takes more memory and time than `Repeat`, and less time than decoding. The first use, too, is cropped from the reduced
-    /// pixels, so that no use depends on being the first: a crop of 8 % of the area has some 72 pixels of the 256. For that
-    /// the file is decoded as a whole.
+    /// Decoded pixels: each use has a crop and an augmentation of its own. Takes more memory and time than `Repeat`, and less
+    /// time than decoding anew. Files are decoded as a whole, and images of more pixels than three squares of the size that
+    /// evaluation looks at (256 for 224: 0.2 megapixels) are reduced to that, for all of their uses, the first among them.
     Reaugment,
 }
 

@@ -143,7 +143,13 @@ impl Worker for CpuWorker {
         let warning = patch.warning.map(str::to_owned);
         let view = View { pixels: patch.pixels, stride: patch.stride, size: patch.size };
         let mut image = Rgb8 { pixels: Vec::new(), size };
-        self.resizer.resize(view, patch.area, size, Filter::Bicubic, &mut image.pixels).map_err(SampleError::Setup)?;
+        if view.size == size {
+            image.pixels.reserve_exact(3 * size.pixels() as usize);
+            (0..size.height as usize).for_each(|y| image.pixels.extend_from_slice(view.row(y)));
+        } else {
+            let pixels = &mut image.pixels;
+            self.resizer.resize(view, patch.area, size, Filter::Bicubic, pixels).map_err(SampleError::Setup)?;
+        }
         // Not from the decoder's pixels: a use must not depend on being the first one.
         self.renderer.render_region(image.view(), &plan, &mut own(canvas).slot(slot)).map_err(SampleError::Setup)?;
         Ok((Made { decode: decoded - start, render: decoded.elapsed(), warning }, Kept::new(image)))
@@ -166,17 +172,18 @@ impl Worker for CpuWorker {
     }
 }
 
-/// The size that an image is kept at: its own, or a shorter side of `side` and [`Kept::most_pixels`].
+/// The size that an image is kept at: its own, or that of [`Kept::most_pixels`].
 fn reduced(size: Size, side: u32) -> Size {
-    let shorter = f64::from(side) / f64::from(size.width.min(size.height));
-    let area = (Kept::most_pixels(side) as f64 / size.pixels() as f64).sqrt();
-    let scale = shorter.min(area).min(1.0);
-    // Rounded down: the bound on memory is one.
+    let most = Kept::most_pixels(side);
+    if size.pixels() <= most {
+        return size;
+    }
+    let scale = (most as f64 / size.pixels() as f64).sqrt();
+    // Rounded down, since the bound on memory is one; and a side of one pixel leaves the other all of them.
     let scaled = |length: u32| ((f64::from(length) * scale) as u32).max(1);
     let (width, height) = (scaled(size.width), scaled(size.height));
-    // One pixel is the least width, also of an image that should have less.
-    let most = |other: u32| u32::try_from(Kept::most_pixels(side) / u64::from(other)).unwrap_or(u32::MAX).max(1);
-    if width < height { Size::new(width, height.min(most(width))) } else { Size::new(width.min(most(height)), height) }
+    let rest = |other: u32| u32::try_from(most / u64::from(other)).unwrap_or(u32::MAX);
+    if width < height { Size::new(width, height.min(rest(width))) } else { Size::new(width.min(rest(height)), height) }
 }
 
 /// The size that the plan's region has on the output's grid of pixels: the window of the crop's grid becomes the output, or

@@ -80,8 +80,8 @@ pub trait Worker: Send {
         Err(no_replay())
     }
 
-    /// Decodes the whole image, reduces it, if it is larger, to a shorter side of `side` and to at most [`Kept::most_pixels`],
-    /// and makes the sample from that as [`Worker::rerun`] does for later uses. `plan` is asked for the reduced size.
+    /// Decodes the whole image, reduces it, if it has more, to [`Kept::most_pixels`] of `side`, and makes the sample from that as
+    /// [`Worker::rerun`] does for later uses. `plan` is asked for the reduced size.
     ///
     /// # Errors
     /// As [`Worker::run`].
@@ -131,8 +131,8 @@ impl Kept {
         self.0.downcast_ref()
     }
 
-    /// Most pixels of an image that is kept to be augmented anew: three squares of `side`. Photos of 4:3 have 1.33 of them;
-    /// longer ones than 3:1 are reduced to a shorter side below `side`.
+    /// Most pixels of an image that is kept to be augmented anew: three squares of `side`, the size that evaluation looks at.
+    /// That is 500 x 393 for a side of 256: most of ImageNet's photos are kept as they are.
     pub const fn most_pixels(side: u32) -> u64 {
         3 * side as u64 * side as u64
     }
