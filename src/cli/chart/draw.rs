@@ -15,8 +15,8 @@ const PALETTE: [RGBColor; 7] = [
     RGBColor(86, 180, 233),
     RGBColor(60, 60, 60),
 ];
-const INK: RGBColor = RGBColor(30, 30, 30);
-const SOFT: RGBColor = RGBColor(95, 95, 95);
+pub(super) const INK: RGBColor = RGBColor(30, 30, 30);
+pub(super) const SOFT: RGBColor = RGBColor(95, 95, 95);
 const GRID: RGBColor = RGBColor(228, 228, 228);
 
 // Sizes of text and distances, in pixels.

@@ -1,6 +1,7 @@
 //! Contact sheets: rows of small pictures with captions, as a PNG.
 
 use super::canvas::{Align, Canvas, Format, register_font};
+use super::draw::{INK, SOFT};
 use crate::error::{Error, Result};
 use crate::ops::{Rgb8, resize};
 use crate::shape::{Filter, Size};
@@ -33,8 +34,6 @@ pub(crate) struct Row {
     pub(crate) tiles: Vec<(Rgb8, String)>,
 }
 
-const INK: RGBColor = RGBColor(30, 30, 30);
-const SOFT: RGBColor = RGBColor(95, 95, 95);
 const MARGIN: u32 = 16;
 const TITLE: f64 = 22.0;
 const LABEL: f64 = 14.0;
