@@ -1,16 +1,16 @@
 //! One sample's plan, from pixels to normalised planes.
 
-mod augmented;
 mod fused;
+mod steps;
 
 use super::View;
 use super::erase::erase;
-use super::normalize::{affine, normalize};
+use super::normalize::affine;
 use super::resize::{Resizer, fit_area};
 use super::simd::{Level, Post};
 use super::weights::{Axis, Bands, Packed};
 use crate::augment::Augmenter;
-use crate::band::fourier::{self, Memory, Operator};
+use crate::band::fourier::{Memory, Operator};
 use crate::error::{Error, Result};
 use crate::plan::{BandPlan, SamplePlan};
 use crate::recipe::AugmentAt;
@@ -57,7 +57,7 @@ pub struct Renderer {
     columns: Weights,
     buffers: Buffers,
     augmenter: Augmenter,
-    /// The pixels that are augmented.
+    /// The 8-bit pixels of a plan that is taken step by step.
     image: Vec<u8>,
     /// Values on their way to or from `image`: `(3, H, W)`.
     planes: Vec<f32>,
@@ -69,9 +69,8 @@ pub struct Renderer {
 #[derive(Debug, Default)]
 struct Plain {
     resizer: Resizer,
-    base: Vec<u8>,
+    /// An image before or after its 8-bit band.
     cut: Vec<u8>,
-    planes: Vec<f32>,
     memory: Memory,
 }
 
@@ -253,8 +252,7 @@ impl Renderer {
             output,
         };
         match plan.band {
-            _ if plan.has_steps() => self.augmented(job, plan)?,
-            _ if !plan.fuse => self.step_by_step(job, plan)?,
+            _ if plan.has_steps() || !plan.fuse => self.step_by_step(job, plan)?,
             Some(BandPlan { band, crop: BandCrop::Fourier { grid } }) => self.fused_fourier(job, band, grid)?,
             Some(BandPlan { crop: BandCrop::Lanczos, .. }) => self.fused_resize(job, true),
             None => self.fused_resize(job, false),
@@ -273,40 +271,6 @@ impl Renderer {
         let operator = Arc::new(Operator::new(band, size, grid)?);
         self.fourier.insert((band, size, grid), Arc::clone(&operator));
         Ok(operator)
-    }
-
-    /// The plain path.
-    fn step_by_step(&mut self, job: Job<'_>, plan: &SamplePlan) -> Result<()> {
-        let Plain { resizer, base, cut, .. } = &mut self.plain;
-        let window = plan.crop.window.size();
-        resizer.resize(job.src, job.area(window), window, job.filter, base)?;
-        let whole = [0.0, 0.0, f64::from(window.width), f64::from(window.height)];
-        match plan.band {
-            None => normalize(View::packed(base, window), job.flip, plan.mean, plan.std, job.out),
-            Some(BandPlan { crop: BandCrop::Lanczos, .. }) => {
-                if job.flip {
-                    mirror(base, window);
-                }
-                resizer.resize(View::packed(base, window), whole, job.output, Filter::Lanczos3, cut)?;
-                normalize(View::packed(cut, job.output), false, plan.mean, plan.std, job.out)
-            }
-            Some(BandPlan { band, crop: BandCrop::Fourier { grid } }) => {
-                let rows = self.operator(band, job.vertical.outputs, grid)?;
-                let columns = self.operator(band, job.horizontal.outputs, grid)?;
-                let Plain { base, planes, memory, .. } = &mut self.plain;
-                let planes = room(planes, 3 * window.pixels() as usize);
-                normalize(View::packed(base, window), job.flip, plan.mean, plan.std, planes)?;
-                fourier::crop(self.level, &rows, &columns, planes, job.out, memory);
-                Ok(())
-            }
-        }
-    }
-}
-
-/// Mirrors every row left to right.
-fn mirror(pixels: &mut [u8], size: Size) {
-    for row in pixels.chunks_exact_mut(3 * size.width as usize) {
-        row.as_chunks_mut::<3>().0.reverse();
     }
 }
 

@@ -4,7 +4,7 @@ use super::super::View;
 use super::super::separable::{Columns, PANEL, Rows, Transpose};
 use super::super::simd::{Level, Post};
 use super::super::weights::{Axis, Bands, Packed};
-use super::augmented::to_bytes;
+use super::steps::to_bytes;
 use super::{Buffers, Job, Renderer, Weights, room};
 use crate::band::fourier::subtract_checkerboard;
 use crate::error::Result;

@@ -1,10 +1,11 @@
-//! Plans whose steps cannot all be one linear map: augmentation on 8-bit pixels, or erasing before a Fourier band.
+//! Plans that are not one linear map: those with augmentation on 8-bit pixels or erasing before a Fourier band, and the plain
+//! path, which rounds to 8 bits after every step of the released code.
 
 use super::super::View;
 use super::super::erase::erase;
 use super::super::normalize::normalize;
 use super::super::simd::{Kernel, Level, Post, Vector};
-use super::{Job, Plain, Renderer, mirror, room};
+use super::{Job, Plain, Renderer, room};
 use crate::band::fourier;
 use crate::error::Result;
 use crate::plan::{BandPlan, SamplePlan};
@@ -15,10 +16,11 @@ use crate::shape::{BandCrop, Filter, Size};
 const PIXELS: [Post; 3] = [Post { scale: 1.0, offset: 0.0, ..Post::NONE }; 3];
 
 impl Renderer {
-    /// Crop and flip to 8 bits, augment, cut the band, normalise.
-    pub(super) fn augmented(&mut self, job: Job<'_>, plan: &SamplePlan) -> Result<()> {
+    /// Crop and flip to 8 bits, fused or not; augment, if there is anything; cut the band; normalise.
+    pub(super) fn step_by_step(&mut self, job: Job<'_>, plan: &SamplePlan) -> Result<()> {
         let window = plan.crop.window.size();
-        let cut_first = plan.band.filter(|_| plan.augment_at == AugmentAt::Band);
+        // Where nothing is augmented a Fourier band keeps its values, which are not those of pixels.
+        let cut_first = plan.band.filter(|_| plan.augment_at == AugmentAt::Band && !plan.ops.is_empty());
         let size = cut_first.map_or(window, |band| Size::square(band.band));
         let Job { post, out, output, .. } = job;
         let first = |out| Job { out, post: PIXELS, output: size, ..job };
@@ -78,7 +80,7 @@ impl Renderer {
         image: &mut Vec<u8>,
         planes: &mut Vec<f32>,
     ) -> Result<()> {
-        let Plain { resizer, base, .. } = &mut self.plain;
+        let Plain { resizer, cut, .. } = &mut self.plain;
         resizer.resize(job.src, job.area(window), window, job.filter, image)?;
         if job.flip {
             mirror(image, window);
@@ -86,8 +88,8 @@ impl Renderer {
         match cut_first {
             None => {}
             Some(BandPlan { crop: BandCrop::Lanczos, .. }) => {
-                std::mem::swap(base, image);
-                resizer.resize(View::packed(base, window), whole(window), job.output, Filter::Lanczos3, image)?;
+                std::mem::swap(cut, image);
+                resizer.resize(View::packed(cut, window), whole(window), job.output, Filter::Lanczos3, image)?;
             }
             Some(BandPlan { band, crop: BandCrop::Fourier { grid } }) => {
                 let rows = self.operator(band, window.height as usize, grid)?;
@@ -102,6 +104,13 @@ impl Renderer {
             }
         }
         Ok(())
+    }
+}
+
+/// Mirrors every row left to right.
+fn mirror(pixels: &mut [u8], size: Size) {
+    for row in pixels.chunks_exact_mut(3 * size.width as usize) {
+        row.as_chunks_mut::<3>().0.reverse();
     }
 }
 
