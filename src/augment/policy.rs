@@ -117,6 +117,15 @@ impl Policy {
         }
     }
 
+    /// The policy without an `m` of its own: one that follows the schedule's magnitudes, if it follows any.
+    #[must_use]
+    pub fn without_magnitude(mut self) -> Self {
+        if let Family::Rand(rand) = &mut self.0 {
+            rand.magnitude = None;
+        }
+        self
+    }
+
     /// Whether a magnitude from outside changes anything: only for `rand`. The others have their own, fixed or drawn.
     pub fn follows_magnitude(&self) -> bool {
         matches!(self.0, Family::Rand(_))

@@ -199,9 +199,9 @@ fn stages(preset: &Preset, schedule: &Schedule, source: &Arc<dyn Source>, args: 
     for stage in schedule.stages() {
         let magnitude = recipe.magnitude_at(stage, last, stage.start);
         let shown = Stage { batch_size: count, accumulate: 1, replay: Default::default(), magnitude, ..stage.clone() };
-        // One image a place: repeats are for training.
-        let own = Recipe { repeats: 1, magnitude: Default::default(), ..recipe.clone() };
-        let own = Recipe { augment: own.augment.map(|policy| at_magnitude(policy, magnitude)).transpose()?, ..own };
+        // The magnitude is the shown stage's already; one image a place, since repeats are for training.
+        let augment = recipe.augment.clone().map(Policy::without_magnitude);
+        let own = Recipe { repeats: 1, magnitude: Default::default(), augment, ..recipe.clone() };
         let mut loader = Loader::builder(source.clone(), Schedule::fixed(shown))
             .recipe(own)
             .seed(args.seed)
@@ -226,19 +226,6 @@ fn stages(preset: &Preset, schedule: &Schedule, source: &Arc<dyn Source>, args: 
         rows,
         tile: args.tile,
     })
-}
-
-/// The policy with an `m` of its own replaced, so that the loader of one stage finds the two agree.
-fn at_magnitude(policy: Policy, magnitude: f64) -> Result<Policy> {
-    if policy.magnitude().is_none() {
-        return Ok(policy);
-    }
-    let text = policy.to_string();
-    let tokens = text.split('-').map(|token| match token.strip_prefix('m') {
-        Some(rest) if rest.starts_with(|c: char| c.is_ascii_digit()) => format!("m{magnitude}"),
-        _ => token.to_owned(),
-    });
-    tokens.collect::<Vec<_>>().join("-").parse()
 }
 
 /// Normalised planes as pixels again.

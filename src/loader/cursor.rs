@@ -24,7 +24,8 @@ pub(super) struct Step {
     pub(super) epoch: u64,
     pub(super) progress: f64,
     pub(super) stage: Stage,
-    /// Places of the new images in the epoch's order. From [`Course::len`] on they stand for the epoch's first samples again (padding).
+    /// Places of the new images in the epoch's order. From [`Course::len`] on they stand for the epoch's first samples again
+    /// (padding).
     pub(super) positions: Vec<u64>,
 }
 

@@ -134,7 +134,7 @@ enum Keep {
     Nothing,
     /// The finished values.
     Values,
-    /// The decoded pixels, reduced to this shorter side.
+    /// The decoded pixels, for this side ([`Kept::most_pixels`]).
     Pixels(u32),
 }
 
