@@ -139,7 +139,7 @@ fn policy_table(policy: &Policy, recipe: &Recipe, first: &Stage, last: &Stage) -
     }
     let [early, late] = magnitudes.map(|magnitude| policy.describe(magnitude));
     let rows: Vec<Vec<String>> = early.into_iter().zip(late).map(|((name, a), (_, b))| vec![name, a, b]).collect();
-    let head = magnitudes.map(|magnitude| format!("at magnitude {magnitude}"));
+    let head = magnitudes.map(|magnitude| format!("at magnitude {}", shortened(magnitude)));
     table(&["operation", &head[0], &head[1]], &rows)
 }
 
@@ -214,7 +214,7 @@ fn stages(preset: &Preset, schedule: &Schedule, source: &Arc<dyn Source>, args: 
         let tiles = pixels.map(|values| (picture(values, size, recipe), String::new())).collect();
         let label = vec![
             format!("stage {}", stage.index + 1),
-            format!("band {}, magnitude {magnitude}", stage.band),
+            format!("band {}, magnitude {}", stage.band, shortened(magnitude)),
             format!("{:.0} to {:.0} % of compute", 100.0 * stage.start, 100.0 * stage.end),
         ];
         rows.push(Row { label, tiles });
@@ -228,6 +228,11 @@ fn stages(preset: &Preset, schedule: &Schedule, source: &Arc<dyn Source>, args: 
     })
 }
 
+/// A magnitude for people: a product that rounds to 2.6999999999999997 is 2.7.
+fn shortened(magnitude: f64) -> f64 {
+    (100.0 * magnitude).round() / 100.0
+}
+
 /// Normalised planes as pixels again.
 fn picture(values: &[f32], size: Size, recipe: &Recipe) -> Rgb8 {
     let plane = size.pixels() as usize;
@@ -237,4 +242,15 @@ fn picture(values: &[f32], size: Size, recipe: &Recipe) -> Rgb8 {
         (v * 255.0).round().clamp(0.0, 255.0) as u8
     };
     Rgb8 { pixels: (0..3 * plane).map(value).collect(), size }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shortened;
+
+    #[test]
+    fn magnitudes_are_printed_without_the_rounding_of_their_products() {
+        assert_eq!(shortened(9.0 * 0.3).to_string(), "2.7");
+        assert_eq!((shortened(0.0).to_string(), shortened(9.0).to_string()), ("0".into(), "9".into()));
+    }
 }
