@@ -1,18 +1,13 @@
 //! `bandfeed demo`: a small data set, a small model, the whole curriculum, in a few minutes.
 
-use super::cores;
+use super::config::{LoaderConfig, Output, RunConfig, SourceConfig};
 use super::train::Job;
 use crate::demo_data::DemoData;
 use crate::error::{Error, Result};
 use crate::loader::OnBadFile;
-use crate::recipe::Recipe;
-use crate::schedule::{LearningRate, Options, Schedule};
-use crate::source::Folder;
-use crate::train::{TrainConfig, VitConfig};
+use crate::recipe::{Recipe, SchedulePreset, TrainPreset};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
 
 /// Make a small labelled JPEG data set, train a small vision transformer on it under EfficientTrain++, and show by stage what
 /// happened.
@@ -49,8 +44,16 @@ fn free_folder(resume: bool) -> PathBuf {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let data = DemoData { train_per_class: 250, val_per_class: 40, seed: args.seed, ..DemoData::default() };
-    let options = Options { base: BASE, patch: PATCH, epochs: args.epochs, batch_size: 50, ..Options::default() };
-    let schedule = Schedule::named(&args.schedule, &options)?;
+    let schedule = SchedulePreset {
+        name: args.schedule.clone(),
+        base: Some(BASE),
+        patch: Some(PATCH),
+        epochs: Some(args.epochs),
+        batch_size: Some(50),
+        ..SchedulePreset::default()
+    };
+    // A mistake in it is told before images are made.
+    schedule.schedule()?;
     let out = match &args.out {
         Some(out) => out.clone(),
         None => free_folder(args.resume),
@@ -65,31 +68,27 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         data.write(&unfinished)?;
         std::fs::rename(&unfinished, &images).map_err(Error::io(&images))?;
     }
-    let (train, val) = (Folder::open(images.join("train"))?, Folder::open(images.join("val"))?);
-    let classes = data.classes.len();
-    let model =
-        VitConfig { dim: 96, depth: 4, heads: 3, patch: PATCH as usize, drop_path: 0.0, ..VitConfig::tiny(classes) };
-    let config = TrainConfig {
-        learning_rate: LearningRate { peak: 2e-3, min: 1e-5, warmup: 0.1 },
-        seed: args.seed,
-        ..TrainConfig::new(model)
-    };
-    let job = Job {
+    let path = |part: &str| Some(images.join(part).to_string_lossy().into_owned());
+    let settings = RunConfig {
         name: "demo".into(),
-        train: Arc::new(train),
-        val: Some(Arc::new(val)),
-        schedule,
+        source: SourceConfig { train: path("train"), val: path("val") },
+        run: Output { out, seed: args.seed, checkpoint_minutes: 1.0, ..Output::default() },
+        loader: LoaderConfig { on_bad_file: OnBadFile::Fail, ..LoaderConfig::default() },
+        train: TrainPreset {
+            dim: Some(96),
+            depth: Some(4),
+            heads: Some(3),
+            drop_path: 0.0,
+            lr: 2e-3,
+            min_lr: 1e-5,
+            warmup: Some(0.1),
+            ..TrainPreset::default()
+        },
         // The classes are drawn large: a crop of a twelfth of the image often misses them.
-        recipe: Recipe { scale: [0.35, 1.0], ..Recipe::default() },
-        config,
-        out,
-        resume: args.resume,
-        threads: cores(),
-        workers: cores(),
-        prefetch: 4,
-        on_bad_file: OnBadFile::Fail,
-        memory_limit: None,
-        checkpoint_every: Duration::from_secs(60),
+        transform: Recipe { scale: [0.35, 1.0], ..Recipe::default() },
+        schedule,
+        ..RunConfig::default()
     };
-    job.run()
+    let schedule = settings.schedule.schedule()?;
+    Job::new(settings, schedule, args.resume)?.run()
 }

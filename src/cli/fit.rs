@@ -1,7 +1,7 @@
 //! The options that fit a schedule to a run, for every command that takes a schedule.
 
 use crate::recipe::SchedulePreset;
-use crate::schedule::{EarlyBatch, ModelRow, Options, Schedule, released::Reuse};
+use crate::schedule::{EarlyBatch, Schedule, released::Reuse};
 use crate::{BandCrop, Error, Result};
 
 /// How a schedule is fitted to a run; shared by every command that takes a schedule.
@@ -49,16 +49,9 @@ impl Fit {
     /// As [`Schedule::named`]; [`Error::Config`] also if a TOML table says otherwise than an option, or if `released` is
     /// asked of a schedule that has no released form.
     pub fn schedule(&self, name: &str, recipe: &SchedulePreset) -> Result<Schedule> {
-        let options = self.over(name, recipe).options();
-        if self.released {
-            return Schedule::released(self.released_row(name, &options)?, &options);
-        }
-        let mut schedule = Schedule::named(name, &options)?;
+        let schedule = self.over(name, recipe).schedule()?;
         if name.ends_with(".toml") {
             self.agrees_with(name, &schedule)?;
-            if let Some(epochs) = self.epochs {
-                schedule = schedule.with_epochs(epochs)?;
-            }
         }
         match self.image_epochs {
             Some(epochs) => schedule.with_image_epochs(epochs),
@@ -68,31 +61,21 @@ impl Fit {
 
     /// The options given, and where they are silent `recipe`'s.
     pub(super) fn over(&self, name: &str, recipe: &SchedulePreset) -> SchedulePreset {
+        let mut recipe = recipe.clone();
+        recipe.rename(Some(name));
         SchedulePreset {
-            name: name.to_owned(),
             base: self.base.or(recipe.base),
             patch: self.patch.or(recipe.patch),
             batch_size: self.batch_size.or(recipe.batch_size),
             base_parts: self.base_parts.or(recipe.base_parts),
             epochs: self.epochs.or(recipe.epochs),
-            // Another schedule has a crop of its own.
-            crop: self.crop.or(recipe.crop.filter(|_| name == recipe.name)),
+            crop: self.crop.or(recipe.crop),
             replay: self.replay.or(recipe.replay),
             early_batch: self.early_batch.or(recipe.early_batch),
+            // A budget in passes is for the exact form.
+            released: self.released || (recipe.released && self.image_epochs.is_none()),
+            name: recipe.name,
         }
-    }
-
-    /// The row whose released arithmetic `name` stands for.
-    pub(super) fn released_row(&self, name: &str, options: &Options) -> Result<ModelRow> {
-        let schedule = Schedule::named(name, options)?;
-        let rows = [ModelRow::General, ModelRow::Deit, ModelRow::ConvNext];
-        rows.into_iter().find(|row| row.schedule_name() == schedule.name()).ok_or_else(|| Error::Config {
-            what: "--released".into(),
-            reason: format!(
-                "`{name}` has no released arithmetic; use {}",
-                rows.map(ModelRow::schedule_name).join(", ")
-            ),
-        })
     }
 
     /// A table is never overruled in silence. Its budget is the exception: that belongs to the run.
@@ -171,7 +154,7 @@ mod tests {
         let fitted = schedule(&["efficient_train_pp_deit", "--released"]).expect("valid");
         assert!((fitted.image_epochs() - 469.0).abs() < 1e-6);
         let error = schedule(&["efficient_train", "--released"]).expect_err("no such form").to_string();
-        assert!(error.starts_with("--released: ") && error.contains("efficient_train_pp_convnext"), "{error}");
+        assert!(error.starts_with("released: ") && error.contains("efficient_train_pp_convnext"), "{error}");
     }
 
     #[test]

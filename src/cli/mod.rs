@@ -2,6 +2,8 @@
 
 mod bench;
 pub mod chart;
+#[cfg(feature = "train")]
+mod config;
 mod decode;
 #[cfg(feature = "train")]
 mod demo;

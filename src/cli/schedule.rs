@@ -5,7 +5,7 @@ use super::fit::Fit;
 use crate::recipe::SchedulePreset;
 use crate::schedule::learning_rate::ReleasedLearningRate;
 use crate::schedule::released;
-use crate::schedule::{LearningRate, Options, Schedule, Stage};
+use crate::schedule::{LearningRate, ModelRow, Options, Schedule, Stage};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -163,7 +163,7 @@ fn released_table(args: &Args) -> Result<String> {
     if !published(args.fit.base, standard.base) || !published(args.fit.patch, standard.patch) {
         return Ok(String::new());
     }
-    let row = args.fit.released_row(&args.name, &standard)?;
+    let row = ModelRow::of_schedule(&args.name.replace('-', "_"))?;
     let epochs = args.fit.epochs.unwrap_or(standard.epochs) as u32;
     let LearningRate { peak, min, .. } = LearningRate::default();
     let rate = ReleasedLearningRate { peak, min, steps_per_epoch: 312 };

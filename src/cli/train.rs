@@ -1,5 +1,6 @@
 //! `bandfeed train`: the bundled trainer on the bundled loader.
 
+use super::config::{ConfigArgs, LoaderConfig, Output, RunConfig};
 use super::fit::Fit;
 use super::live::{self, Live};
 use super::machine::Machine;
@@ -8,7 +9,7 @@ use super::transform::{self, Transform};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::loader::{BadFile, Loader, OnBadFile, State};
-use crate::recipe::{Preset, Recipe, TrainPreset};
+use crate::recipe::{Recipe, TrainPreset};
 use crate::schedule::{LearningRate, Schedule, Stage};
 use crate::source::{self, Source};
 use crate::train::{self, AdamWConfig, Checkpoints, Device, Pass, Run, Summary, TrainConfig, Trainer, VitConfig};
@@ -24,23 +25,21 @@ use std::time::Duration;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Training images: a folder of class folders, or WebDataset shards (`train-{000..099}.tar`).
-    #[arg(long, value_name = "SOURCE")]
-    train: String,
+    #[arg(long, value_name = "SOURCE", required_unless_present_any = ["config", "resume", "set"])]
+    train: Option<String>,
     /// Validation images, in the same form and with the same classes.
     #[arg(long, value_name = "SOURCE")]
     val: Option<String>,
-    /// Model, optimiser, transform and schedule in one word: plain, deit_tiny, deit_small, efficienttrain_pp_deit_small, or the path of a .toml recipe.
-    /// Options given here take the place of what it says.
-    #[arg(long, default_value = "plain", value_name = "NAME")]
-    recipe: String,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// constant, efficient_train, efficient_train_pp, efficient_train_pp_deit, efficient_train_pp_convnext, or the path of a
     /// .toml table [default: the recipe's].
     #[arg(long, value_name = "NAME")]
     schedule: Option<String>,
-    /// Folder for log, curves and checkpoints.
-    #[arg(long, default_value = "bandfeed-run", value_name = "FOLDER")]
-    out: PathBuf,
-    /// Go on with the run in the folder.
+    /// Folder for log, curves and checkpoints [default: the run file's, or bandfeed-run].
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Go on with the run in the folder. With no other option than --out, its settings are those of its run.toml.
     #[arg(long)]
     resume: bool,
     #[command(flatten)]
@@ -76,21 +75,15 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    fn config(&self, recipe: &TrainPreset, classes: usize, patch: u32) -> Result<VitConfig> {
-        let mut config = match self.model.as_deref().unwrap_or(&recipe.model) {
-            "tiny" => VitConfig::tiny(classes),
-            "small" => VitConfig::small(classes),
-            "base" => VitConfig::base(classes),
-            other => {
-                return Err(Error::config("train.model", format!("`{other}` is not known; use tiny, small or base")));
-            }
-        };
-        config.patch = patch as usize;
-        config.dim = self.dim.unwrap_or(config.dim);
-        config.depth = self.depth.unwrap_or(config.depth);
-        config.heads = self.heads.unwrap_or(config.heads);
-        config.drop_path = self.drop_path.unwrap_or(recipe.drop_path);
-        Ok(config)
+    fn apply(&self, train: &mut TrainPreset) {
+        if let Some(model) = &self.model {
+            // What was said of another size does not belong to this one.
+            *train = TrainPreset { model: model.clone(), dim: None, depth: None, heads: None, ..train.clone() };
+        }
+        train.dim = self.dim.or(train.dim);
+        train.depth = self.depth.or(train.depth);
+        train.heads = self.heads.or(train.heads);
+        train.drop_path = self.drop_path.unwrap_or(train.drop_path);
     }
 }
 
@@ -115,15 +108,33 @@ pub(crate) struct Optimizer {
     /// Label smoothing.
     #[arg(long)]
     smoothing: Option<f64>,
-    /// Seed of weights, order, augmentation and stochastic depth.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    /// Seed of weights, order, augmentation and stochastic depth [default: 0].
+    #[arg(long)]
+    seed: Option<u64>,
     /// Threads that compute gradients [default: the machine's cores]. Their number changes no result.
     #[arg(long)]
     threads: Option<usize>,
-    /// Minutes between two checkpoints, besides those at the end of each epoch.
-    #[arg(long, default_value_t = 10.0, value_parser = minutes)]
-    checkpoint_minutes: f64,
+    /// Minutes between two checkpoints, besides those at the end of each epoch [default: 10].
+    #[arg(long, value_parser = minutes)]
+    checkpoint_minutes: Option<f64>,
+}
+
+impl Optimizer {
+    fn apply(&self, config: &mut RunConfig) {
+        let (train, run) = (&mut config.train, &mut config.run);
+        if let Some(lr) = self.lr {
+            // The number of images that the recipe's rate is meant for says nothing of this one.
+            (train.lr, train.lr_batch) = (lr, None);
+        }
+        train.min_lr = self.min_lr.unwrap_or(train.min_lr);
+        train.warmup = self.warmup.or(train.warmup);
+        train.weight_decay = self.weight_decay.unwrap_or(train.weight_decay);
+        train.clip = self.clip.unwrap_or(train.clip);
+        train.label_smoothing = self.smoothing.unwrap_or(train.label_smoothing);
+        run.seed = self.seed.unwrap_or(run.seed);
+        run.threads = self.threads.or(run.threads);
+        run.checkpoint_minutes = self.checkpoint_minutes.unwrap_or(run.checkpoint_minutes);
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -132,16 +143,26 @@ pub(crate) struct Input {
     /// Loader threads [default: the machine's cores]. Their number changes no result.
     #[arg(long)]
     workers: Option<usize>,
-    /// Batches made ahead.
-    #[arg(long, default_value_t = 4)]
-    prefetch: usize,
-    /// What to do about files that cannot be decoded: fail, skip or substitute (another sample takes the place).
-    #[arg(long, default_value = "substitute")]
-    on_bad_file: OnBadFile,
+    /// Batches made ahead [default: 4].
+    #[arg(long)]
+    prefetch: Option<usize>,
+    /// What to do about files that cannot be decoded: fail, skip or substitute (another sample takes the place) [default:
+    /// substitute].
+    #[arg(long)]
+    on_bad_file: Option<OnBadFile>,
     /// Most megabytes for batches and the replay buffer together; a run that may need more does not start [default: three
     /// quarters of the memory that is free].
     #[arg(long, value_name = "MB", value_parser = super::positive)]
     memory_limit: Option<f64>,
+}
+
+impl Input {
+    fn apply(&self, loader: &mut LoaderConfig) {
+        loader.workers = self.workers.or(loader.workers);
+        loader.prefetch = self.prefetch.unwrap_or(loader.prefetch);
+        loader.on_bad_file = self.on_bad_file.unwrap_or(loader.on_bad_file);
+        loader.memory_limit_mb = self.memory_limit.or(loader.memory_limit_mb);
+    }
 }
 
 /// Minutes above 0, at most a year.
@@ -150,75 +171,88 @@ fn minutes(text: &str) -> std::result::Result<f64, String> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let train = source::open(&args.train)?;
-    let val = args.val.as_deref().map(source::open).transpose()?;
-    let preset = Preset::named(&args.recipe)?;
-    let name = args.schedule.as_deref().unwrap_or(&preset.schedule.name);
-    let schedule = args.fit.schedule(name, &preset.schedule)?;
-    let (own, recipe) = (&args.optimizer, &preset.train);
-    let clip = own.clip.unwrap_or(recipe.clip);
-    let config = TrainConfig {
+    let mut config = args.resolve()?;
+    let schedule = args.fit.schedule(&config.schedule.name.clone(), &config.schedule)?;
+    config.schedule = args.fit.over(&config.schedule.name, &config.schedule);
+    if args.fit.image_epochs.is_some() {
+        config.schedule.epochs = Some(schedule.epochs());
+    }
+    Job::new(config, schedule, args.resume)?.run()
+}
+
+impl Args {
+    /// Files and options together, but for the options of the schedule.
+    fn resolve(&self) -> Result<RunConfig> {
+        let mut files = self.config.clone();
+        if self.resume && files.config.is_none() && files.recipe.is_none() && self.train.is_none() {
+            let out = self.out.clone().unwrap_or_else(|| Output::default().out);
+            files.config = Some(out.join(RUN_FILE));
+        }
+        let mut config = files.resolve()?;
+        config.source.train = self.train.clone().or(config.source.train);
+        config.source.val = self.val.clone().or(config.source.val);
+        config.run.out = self.out.clone().unwrap_or(config.run.out);
+        config.schedule.rename(self.schedule.as_deref());
+        self.model.apply(&mut config.train);
+        self.optimizer.apply(&mut config);
+        self.input.apply(&mut config.loader);
+        config.transform = self.transform.apply(config.transform)?;
+        Ok(config)
+    }
+}
+
+/// The resolved settings, beside the run.
+const RUN_FILE: &str = "run.toml";
+
+/// The trainer's settings in a run file, for this schedule and number of classes.
+fn train_config(preset: &TrainPreset, schedule: &Schedule, classes: usize, seed: u64) -> Result<TrainConfig> {
+    let own = match preset.model.as_str() {
+        "tiny" => VitConfig::tiny(classes),
+        "small" => VitConfig::small(classes),
+        "base" => VitConfig::base(classes),
+        other => return Err(Error::config("train.model", format!("`{other}` is not known; use tiny, small or base"))),
+    };
+    let model = VitConfig {
+        patch: schedule.patch() as usize,
+        dim: preset.dim.unwrap_or(own.dim),
+        depth: preset.depth.unwrap_or(own.depth),
+        heads: preset.heads.unwrap_or(own.heads),
+        drop_path: preset.drop_path,
+        ..own
+    };
+    Ok(TrainConfig {
         optimizer: AdamWConfig {
-            weight_decay: own.weight_decay.unwrap_or(recipe.weight_decay),
-            clip: (clip > 0.0).then_some(clip),
+            weight_decay: preset.weight_decay,
+            clip: (preset.clip > 0.0).then_some(preset.clip),
             ..AdamWConfig::default()
         },
-        learning_rate: LearningRate {
-            peak: own.lr.unwrap_or(recipe.lr),
-            min: own.min_lr.unwrap_or(recipe.min_lr),
-            warmup: own.warmup.unwrap_or_else(|| recipe.warmup_under(&schedule)),
-        },
-        label_smoothing: own.smoothing.unwrap_or(recipe.label_smoothing),
-        seed: own.seed,
-        ..TrainConfig::new(args.model.config(recipe, train.classes().len(), schedule.patch())?)
-    };
-    if let Some(meant) = recipe.lr_batch.filter(|_| own.lr.is_none()) {
-        let steps = schedule.stages().last().map_or(meant, Stage::effective_batch);
-        if steps != meant {
-            eprintln!(
-                "note: the recipe's learning rate, {}, is meant for steps of {meant} images; this run's have {steps} (--lr, --batch-size)",
-                recipe.lr
-            );
-        }
-    }
-    let recipe = args.transform.apply(preset.transform)?;
-    let job = Job {
-        name: short(&args.train),
-        train,
-        val,
-        schedule,
-        recipe,
-        config,
-        out: args.out.clone(),
-        resume: args.resume,
-        threads: args.optimizer.threads.unwrap_or_else(super::cores),
-        workers: args.input.workers.unwrap_or_else(super::cores),
-        prefetch: args.input.prefetch,
-        on_bad_file: args.input.on_bad_file,
-        memory_limit: args.input.memory_limit.map(|mb| (mb * 1e6) as u64).or_else(super::machine::memory_budget),
-        checkpoint_every: Duration::from_secs_f64(args.optimizer.checkpoint_minutes * 60.0),
-    };
-    job.run()
+        learning_rate: LearningRate { peak: preset.lr, min: preset.min_lr, warmup: preset.warmup_under(schedule) },
+        label_smoothing: preset.label_smoothing,
+        seed,
+        ..TrainConfig::new(model)
+    })
 }
 
 /// A training run, whoever asked for it.
 pub(super) struct Job {
+    /// What it was made from.
+    settings: RunConfig,
     /// What the training data is called in titles.
-    pub(super) name: String,
-    pub(super) train: Arc<dyn Source>,
-    pub(super) val: Option<Arc<dyn Source>>,
-    pub(super) schedule: Schedule,
-    pub(super) recipe: Recipe,
-    pub(super) config: TrainConfig,
-    pub(super) out: PathBuf,
-    pub(super) resume: bool,
-    pub(super) threads: usize,
-    pub(super) workers: usize,
-    pub(super) prefetch: usize,
-    pub(super) on_bad_file: OnBadFile,
+    name: String,
+    train: Arc<dyn Source>,
+    val: Option<Arc<dyn Source>>,
+    schedule: Schedule,
+    recipe: Recipe,
+    config: TrainConfig,
+    out: PathBuf,
+    resume: bool,
+    threads: usize,
+    workers: usize,
+    prefetch: usize,
+    on_bad_file: OnBadFile,
     /// Bytes; `None` where the system does not tell what is free.
-    pub(super) memory_limit: Option<u64>,
-    pub(super) checkpoint_every: Duration,
+    memory_limit: Option<u64>,
+    checkpoint_every: Duration,
 }
 
 /// The run's settings as they are written beside it.
@@ -237,6 +271,47 @@ struct Record<'a> {
 }
 
 impl Job {
+    /// The run of these settings, whose schedule is `schedule`.
+    ///
+    /// # Errors
+    /// Whatever the sources meet; [`Error::Config`] if no training images are named, or for an unknown model.
+    pub(super) fn new(settings: RunConfig, schedule: Schedule, resume: bool) -> Result<Self> {
+        let Some(name) = &settings.source.train else {
+            let reason = "no training images are named; give --train, or train in the [source] of the run file";
+            return Err(Error::config("source.train", reason));
+        };
+        let train = source::open(name)?;
+        let val = settings.source.val.as_deref().map(source::open).transpose()?;
+        let (preset, loader, run) = (&settings.train, &settings.loader, &settings.run);
+        if let Some(meant) = preset.lr_batch {
+            let steps = schedule.stages().last().map_or(meant, Stage::effective_batch);
+            if steps != meant {
+                eprintln!(
+                    "note: the recipe's learning rate, {}, is meant for steps of {meant} images; this run's have {steps} \
+                     (--lr, --batch-size)",
+                    preset.lr
+                );
+            }
+        }
+        Ok(Self {
+            name: short(name),
+            config: train_config(preset, &schedule, train.classes().len(), run.seed)?,
+            recipe: settings.transform.clone(),
+            out: run.out.clone(),
+            threads: run.threads.unwrap_or_else(super::cores),
+            checkpoint_every: Duration::from_secs_f64(run.checkpoint_minutes * 60.0),
+            workers: loader.workers.unwrap_or_else(super::cores),
+            prefetch: loader.prefetch,
+            on_bad_file: loader.on_bad_file,
+            memory_limit: loader.memory_limit_mb.map(|mb| (mb * 1e6) as u64).or_else(super::machine::memory_budget),
+            train,
+            val,
+            schedule,
+            resume,
+            settings,
+        })
+    }
+
     pub(super) fn run(mut self) -> Result<ExitCode> {
         self.check_classes()?;
         self.config.data = self.identity();
@@ -363,6 +438,7 @@ impl Job {
             recipe: &self.recipe,
             config: &self.config,
         };
+        self.settings.write(&self.out.join(RUN_FILE))?;
         write(&self.out.join("run.json"), &serde_json::to_string_pretty(&record).expect("settings are plain data"))?;
         let (model, memory) = (&self.config.model, loader.memory());
         eprintln!("{}", record.machine);

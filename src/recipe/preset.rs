@@ -3,7 +3,7 @@
 use super::Recipe;
 use crate::error::{Error, Result};
 use crate::nearest;
-use crate::schedule::{EarlyBatch, Options, Schedule, released};
+use crate::schedule::{EarlyBatch, ModelRow, Options, Schedule, released};
 use crate::shape::BandCrop;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -79,6 +79,9 @@ pub struct SchedulePreset {
     /// [`Options::early_batch`]: `off`, `root-rate` or `same-rate`.
     #[serde(skip_serializing_if = "Option::is_none", with = "word")]
     pub early_batch: Option<EarlyBatch>,
+    /// Stages rounded to whole epochs, as EfficientTrain++'s released scripts do ([`Schedule::released`]).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub released: bool,
 }
 
 impl Default for SchedulePreset {
@@ -93,6 +96,7 @@ impl Default for SchedulePreset {
             crop: None,
             replay: None,
             early_batch: None,
+            released: false,
         }
     }
 }
@@ -135,12 +139,28 @@ impl SchedulePreset {
         }
     }
 
-    /// The schedule.
+    /// Another schedule in place of this one, which takes its settings over but for those that belong to one schedule: the
+    /// crop, the released form, and the budget where the other is a table with its own.
+    pub(crate) fn rename(&mut self, name: Option<&str>) {
+        let Some(name) = name.filter(|name| *name != self.name) else { return };
+        let epochs = self.epochs.filter(|_| !name.ends_with(".toml"));
+        *self = Self { name: name.to_owned(), crop: None, released: false, epochs, ..self.clone() };
+    }
+
+    /// The schedule. Of a TOML table all but `epochs` is the table's own: the budget belongs to the run.
     ///
     /// # Errors
-    /// As [`Schedule::named`].
+    /// As [`Schedule::named`], and if `released` is asked of a schedule that has no released form.
     pub fn schedule(&self) -> Result<Schedule> {
-        Schedule::named(&self.name, &self.options())
+        let options = self.options();
+        let schedule = Schedule::named(&self.name, &options)?;
+        if self.released {
+            return Schedule::released(ModelRow::of_schedule(schedule.name())?, &options);
+        }
+        match self.epochs {
+            Some(epochs) if self.name.ends_with(".toml") => schedule.with_epochs(epochs),
+            _ => Ok(schedule),
+        }
     }
 }
 
@@ -150,6 +170,15 @@ impl SchedulePreset {
 pub struct TrainPreset {
     /// DeiT's size: `tiny`, `small` or `base`.
     pub model: String,
+    /// Width, in place of the model's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dim: Option<usize>,
+    /// Number of blocks, in place of the model's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
+    /// Attention heads, in place of the model's own; they divide the width.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heads: Option<usize>,
     /// Chance that the last block is left out for an image; earlier blocks in proportion.
     pub drop_path: f64,
     /// Peak learning rate.
@@ -176,6 +205,9 @@ impl Default for TrainPreset {
     fn default() -> Self {
         Self {
             model: "tiny".into(),
+            dim: None,
+            depth: None,
+            heads: None,
             drop_path: 0.1,
             lr: 1e-3,
             lr_batch: None,

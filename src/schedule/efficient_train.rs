@@ -6,7 +6,7 @@
 //! come out exactly. On small bases two stages may get the same band; they stay two stages, since their magnitudes differ.
 
 use super::{Options, Row, Schedule, StageReplay};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::shape::BandCrop;
 
 /// The base size that the published bands belong to.
@@ -42,6 +42,18 @@ impl ModelRow {
             Self::Deit => "efficient_train_pp_deit",
             Self::ConvNext => "efficient_train_pp_convnext",
         }
+    }
+
+    /// The row whose schedule has this name.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a schedule that has no released arithmetic.
+    pub fn of_schedule(name: &str) -> Result<Self> {
+        let rows = [Self::General, Self::Deit, Self::ConvNext];
+        rows.into_iter().find(|row| row.schedule_name() == name).ok_or_else(|| {
+            let names = rows.map(Self::schedule_name).join(", ");
+            Error::config("released", format!("`{name}` has no released arithmetic; use {names}"))
+        })
     }
 }
 

@@ -1,0 +1,260 @@
+//! A whole run as one TOML file: a recipe, and with it the images, the loader and where the results go.
+//!
+//! ```text
+//! recipe (built in, or a file) ◄ run file (--config) ◄ --set key=value ◄ options    later ones win, key by key
+//! ```
+//!
+//! Every recipe is a run file that says nothing of the images. Paths are taken from the working directory.
+
+use crate::error::{Error, Result};
+use crate::loader::OnBadFile;
+use crate::recipe::{Preset, Recipe, SchedulePreset, TrainPreset};
+use serde::{Deserialize, Serialize, de::IntoDeserializer};
+use std::path::{Path, PathBuf};
+use toml::{Table, Value};
+
+/// The tables of a run file. What is left out is as the recipe has it, or has its default.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RunConfig {
+    /// What the run is called in titles; else its recipe's name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) name: String,
+    /// What it is for, in a sentence.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) about: String,
+    /// The recipe that the tables below change: a name, or the path of a file. A resolved file has none, since it says all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) recipe: Option<String>,
+    pub(crate) source: SourceConfig,
+    pub(crate) run: Output,
+    pub(crate) loader: LoaderConfig,
+    pub(crate) train: TrainPreset,
+    pub(crate) schedule: SchedulePreset,
+    pub(crate) transform: Recipe,
+}
+
+/// `[source]`: the images.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SourceConfig {
+    /// A folder of class folders, or WebDataset shards (`train-{000..099}.tar`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) train: Option<String>,
+    /// Validation images, in the same form and with the same classes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) val: Option<String>,
+}
+
+/// `[run]`: where it goes, and what decides its random numbers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Output {
+    /// Folder for log, curves and checkpoints.
+    pub(crate) out: PathBuf,
+    /// Seed of weights, order, augmentation and stochastic depth.
+    pub(crate) seed: u64,
+    /// Threads that compute gradients; left out, the machine's cores. Their number changes no result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) threads: Option<usize>,
+    /// Minutes between two checkpoints, besides those at the end of each epoch.
+    pub(crate) checkpoint_minutes: f64,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self { out: "bandfeed-run".into(), seed: 0, threads: None, checkpoint_minutes: 10.0 }
+    }
+}
+
+/// `[loader]`: nothing here changes a pixel, but for `on_bad_file`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LoaderConfig {
+    /// Threads; left out, the machine's cores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) workers: Option<usize>,
+    /// Batches made ahead.
+    pub(crate) prefetch: usize,
+    /// `fail`, `skip` or `substitute`.
+    pub(crate) on_bad_file: OnBadFile,
+    /// Most megabytes for batches and replay; left out, three quarters of the memory that is free.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_limit_mb: Option<f64>,
+}
+
+impl Default for LoaderConfig {
+    fn default() -> Self {
+        Self { workers: None, prefetch: 4, on_bad_file: OnBadFile::Substitute, memory_limit_mb: None }
+    }
+}
+
+/// Where a run's settings come from.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct ConfigArgs {
+    /// A whole run as a TOML file: tables [source], [run], [loader], [train], [schedule] and [transform], and `recipe` for what
+    /// they leave out. Options given here take the place of what it says.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Model, optimiser, transform and schedule in one word: plain, deit_tiny, deit_small, efficienttrain_pp_deit_small, or the
+    /// path of a .toml recipe [default: the run file's, or plain].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) recipe: Option<String>,
+    /// Any key of a run file, as `train.weight_decay=0.1`; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+impl ConfigArgs {
+    /// The settings before options.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if a file cannot be read; [`Error::Config`] names file and line of a mistake, and for a key that is not
+    /// known the nearest one.
+    pub(crate) fn resolve(&self) -> Result<RunConfig> {
+        let mut own = Table::new();
+        if let Some(path) = &self.config {
+            let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+            own = parsed(&text, &path.display().to_string())?;
+        }
+        for setting in &self.set {
+            merge(&mut own, parsed(&as_toml(setting)?, &format!("--set {setting}"))?);
+        }
+        let said = own.get("recipe").and_then(Value::as_str).map(str::to_owned);
+        let preset = Preset::named(self.recipe.as_deref().or(said.as_deref()).unwrap_or("plain"))?;
+        let mut all = Table::try_from(&preset).expect("a recipe holds numbers and words, which TOML can write");
+        merge(&mut all, own);
+        all.remove("recipe");
+        let config = RunConfig::deserialize(Value::Table(all).into_deserializer())
+            .map_err(|error| Error::config("configuration", error.to_string()))?;
+        config.check()?;
+        Ok(config)
+    }
+}
+
+impl RunConfig {
+    /// The recipe in it.
+    #[cfg(test)]
+    fn preset(&self) -> Preset {
+        let Self { name, about, transform, schedule, train, .. } = self.clone();
+        Preset { name, about, transform, schedule, train }
+    }
+
+    fn check(&self) -> Result<()> {
+        self.transform.check()?;
+        self.schedule.options().check()?;
+        let minutes = self.run.checkpoint_minutes;
+        if !(minutes.is_finite() && minutes > 0.0) {
+            return Err(Error::config("run.checkpoint_minutes", format!("{minutes}: expected a number above 0")));
+        }
+        match self.loader.memory_limit_mb {
+            Some(mb) if !(mb.is_finite() && mb > 0.0) => {
+                Err(Error::config("loader.memory_limit_mb", format!("{mb}: expected a number above 0")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the whole run to `path`, in a form from which [`ConfigArgs::resolve`] makes the same one.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        let text = format!(
+            "# Settings of a run of bandfeed {}, with all that files and options said.\n\
+             # Again: bandfeed train --config THIS --out ELSEWHERE; go on: bandfeed train --out HERE --resume\n\n{}",
+            env!("CARGO_PKG_VERSION"),
+            toml::to_string(self).expect("a run's settings are numbers and words, which TOML can write")
+        );
+        std::fs::write(path, text).map_err(Error::io(path))
+    }
+}
+
+/// The keys of a run file, each of which is known.
+fn parsed(text: &str, origin: &str) -> Result<Table> {
+    let in_toml = |error: toml::de::Error| Error::in_toml(origin, text, &error);
+    toml::from_str::<RunConfig>(text).map_err(in_toml)?;
+    toml::from_str(text).map_err(in_toml)
+}
+
+/// `key=value` as a line of TOML. A value that is none, such as `fourier` or `data/train`, is a string.
+fn as_toml(setting: &str) -> Result<String> {
+    let Some((key, value)) = setting.split_once('=') else {
+        return Err(Error::config(format!("--set {setting}"), "expected KEY=VALUE, as train.weight_decay=0.1"));
+    };
+    let (key, value) = (key.trim(), value.trim());
+    let line = format!("{key} = {value}");
+    Ok(match toml::from_str::<Table>(&line) {
+        Ok(_) => line,
+        Err(_) => format!("{key} = {}", Value::from(value)),
+    })
+}
+
+/// Puts the keys of `over` in place of those of `under`, table by table.
+fn merge(under: &mut Table, over: Table) {
+    for (key, value) in over {
+        match (under.get_mut(&key), value) {
+            (Some(Value::Table(under)), Value::Table(over)) => merge(under, over),
+            (_, value) => drop(under.insert(key, value)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Settings from a run file of this text and these `--set`s.
+    fn resolve(text: &str, set: &[&str]) -> Result<RunConfig> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.toml");
+        std::fs::write(&path, text).unwrap();
+        let set = set.iter().map(|s| (*s).to_owned()).collect();
+        ConfigArgs { config: Some(path), recipe: None, set }.resolve()
+    }
+
+    #[test]
+    fn a_file_changes_its_recipe_key_by_key_and_settings_change_the_file() {
+        let text = "recipe = 'deit_small'\n[source]\ntrain = 'a'\n[transform.mix]\nmixup = 0.2\n[train]\nlr = 0.002";
+        let config =
+            resolve(text, &["train.lr=0.003", "schedule.crop=fourier", "source.val=data/val-{0..3}.tar"]).unwrap();
+        let deit = Preset::named("deit_small").unwrap();
+        assert_eq!(config.train, TrainPreset { lr: 3e-3, ..deit.train });
+        let (mix, own) = (config.transform.mix.unwrap(), deit.transform.mix.unwrap());
+        assert_eq!((mix.mixup, mix.cutmix, mix.switch), (0.2, own.cutmix, own.switch));
+        assert_eq!(config.transform.augment, deit.transform.augment);
+        assert_eq!(config.schedule.crop, Some(crate::BandCrop::FOURIER));
+        let SourceConfig { train, val } = config.source;
+        assert_eq!((train.as_deref(), val.as_deref()), (Some("a"), Some("data/val-{0..3}.tar")));
+    }
+
+    #[test]
+    fn a_recipe_is_a_run_file_and_a_resolved_file_resolves_to_itself() {
+        for (name, _) in Preset::names() {
+            let preset = Preset::named(name).unwrap();
+            let config = resolve(&preset.to_toml(), &["source.train=x", "run.seed=7", "loader.workers=3"]).unwrap();
+            assert_eq!(config.preset(), preset);
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("run.toml");
+            config.write(&path).unwrap();
+            let again = ConfigArgs { config: Some(path), ..ConfigArgs::default() }.resolve().unwrap();
+            assert_eq!(again, config);
+        }
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_with_their_place_and_the_nearest_one() {
+        let refused = |text: &str, set: &[&str]| resolve(text, set).unwrap_err().to_string();
+        let message = refused("[source]\ntrain = 'a'\n[trian]\nlr = 1", &[]);
+        assert!(message.contains("run.toml, line 3") && message.contains("did you mean `train`?"), "{message}");
+        let message = refused("[train]\nweight_dekay = 1", &[]);
+        assert!(message.contains("line 2") && message.contains("did you mean `weight_decay`?"), "{message}");
+        let message = refused("", &["loader.wokers=2"]);
+        assert!(message.starts_with("--set loader.wokers=2") && message.contains("`workers`?"), "{message}");
+        assert!(refused("", &["train.lr"]).contains("expected KEY=VALUE"));
+        assert!(refused("", &["train.lr=fast"]).contains("invalid type"));
+        assert!(refused("recipe = 'deit_smal'", &[]).contains("did you mean `deit_small`?"));
+        assert!(refused("[run]\ncheckpoint_minutes = 0", &[]).starts_with("run.checkpoint_minutes"));
+        assert!(refused("[transform]\nflip = 2", &[]).starts_with("recipe.flip"));
+    }
+}

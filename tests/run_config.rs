@@ -1,0 +1,103 @@
+//! A whole run from one file: files, settings and options together, the resolved file, and going on from it.
+#![cfg(feature = "train")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn bandfeed(words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bandfeed")).args(words).output().expect("the program starts")
+}
+
+fn done(words: &[&str]) {
+    let output = bandfeed(words);
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn refused(words: &[&str]) -> String {
+    let output = bandfeed(words);
+    assert!(!output.status.success(), "{words:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Demo images, and a run file for them.
+struct Case {
+    folder: tempfile::TempDir,
+}
+
+impl Case {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data =
+            bandfeed::demo_data::DemoData { train_per_class: 8, val_per_class: 2, side: 64, ..Default::default() };
+        data.write(&folder.path().join("data")).unwrap();
+        let case = Self { folder };
+        let text = format!(
+            "[source]\ntrain = '{}'\nval = '{}'\n[run]\nseed = 5\n[loader]\nprefetch = 2\n\
+             [train]\ndim = 16\ndepth = 1\nheads = 2\nlr = 0.002\n\
+             [schedule]\nname = 'efficient_train_pp_deit'\nbase = 64\npatch = 8\nepochs = 2.0\nbatch_size = 16\n\
+             [transform]\naugment = 'rand-mstd0.5-inc1'\n",
+            case.path("data/train"),
+            case.path("data/val"),
+        );
+        std::fs::write(case.path("own.toml"), text).unwrap();
+        case
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().expect("temporary paths are text").to_owned()
+    }
+
+    /// Losses by step.
+    fn losses(&self, run: &str) -> Vec<String> {
+        let text = std::fs::read_to_string(Path::new(&self.path(run)).join("log.jsonl")).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.filter(|line| line["event"] == "step").map(|line| line["loss"].to_string()).collect()
+    }
+}
+
+#[test]
+fn a_resolved_file_makes_the_same_run_again() {
+    let case = Case::new();
+    let (own, first) = (case.path("own.toml"), case.path("first"));
+    done(&["train", "--config", &own, "--set", "train.label_smoothing=0.2", "--lr", "0.003", "--out", &first]);
+    let resolved = std::fs::read_to_string(case.path("first/run.toml")).unwrap();
+    let table: toml::Table = toml::from_str(&resolved).unwrap();
+    let number = |table: &toml::Table, name: &str, key: &str| table[name][key].as_float();
+    assert_eq!(number(&table, "train", "lr"), Some(0.003), "an option beats the file");
+    assert_eq!(number(&table, "train", "label_smoothing"), Some(0.2), "so does --set");
+    assert_eq!(number(&table, "train", "weight_decay"), Some(0.05), "what nobody said is there, too");
+    assert_eq!(table["run"]["seed"].as_integer(), Some(5));
+
+    let again = case.path("again");
+    done(&["train", "--config", &case.path("first/run.toml"), "--out", &again]);
+    assert_eq!(case.losses("again"), case.losses("first"));
+    assert!(case.losses("first").len() > 3);
+    done(&["train", "--config", &own, "--out", &case.path("plain")]);
+    assert_ne!(case.losses("plain"), case.losses("first"), "the options did change the run");
+}
+
+#[test]
+fn a_run_goes_on_with_nothing_but_its_folder() {
+    let case = Case::new();
+    let out = case.path("run");
+    done(&["train", "--config", &case.path("own.toml"), "--out", &out]);
+    let before = case.losses("run");
+    // At its end there is nothing left to do; that it is known as this run is the point.
+    done(&["train", "--out", &out, "--resume"]);
+    assert_eq!(case.losses("run"), before);
+    let message = refused(&["train", "--out", &out, "--resume", "--set", "run.seed=6"]);
+    assert!(message.contains("seed = 5") && message.contains("has 6"), "{message}");
+}
+
+#[test]
+fn mistakes_name_the_file_the_line_and_the_nearest_key() {
+    let case = Case::new();
+    let bad = case.path("bad.toml");
+    std::fs::write(&bad, "[schedule]\nbatchsize = 4\n").unwrap();
+    let message = refused(&["train", "--config", &bad]);
+    assert!(message.contains("bad.toml, line 2") && message.contains("did you mean `batch_size`?"), "{message}");
+    let message = refused(&["train", "--set", "train.lr=0.1"]);
+    assert!(message.contains("source.train") && message.contains("--train"), "{message}");
+    let message = refused(&["train", "--config", &case.path("none.toml")]);
+    assert!(message.contains("none.toml"), "{message}");
+}
