@@ -25,7 +25,8 @@ fn main() {
     let threads =
         numbers.first().copied().unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
     let chunk = numbers.get(1).copied().unwrap_or(16);
-    let model = VitConfig { dim: 128, depth: 4, heads: 4, patch: 12, mlp_ratio: 4.0, classes: 100, drop_path: 0.1 };
+    let model =
+        VitConfig { dim: 128, depth: 4, heads: 4, patch: 12, mlp_ratio: 4.0, drop_path: 0.1, ..VitConfig::tiny(100) };
     let config = TrainConfig { chunk, ..TrainConfig::new(model) };
     println!("{threads} threads, chunks of {chunk}; ms, best / median");
     println!("band batch     forward           gradient          update        images/s");

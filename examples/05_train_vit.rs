@@ -97,7 +97,15 @@ impl Watch for Print {
 }
 
 fn main() -> Result<()> {
-    let model = VitConfig { dim: 64, depth: 3, heads: 4, patch: 6, mlp_ratio: 4.0, classes: CLASSES, drop_path: 0.05 };
+    let model = VitConfig {
+        dim: 64,
+        depth: 3,
+        heads: 4,
+        patch: 6,
+        mlp_ratio: 4.0,
+        drop_path: 0.05,
+        ..VitConfig::tiny(CLASSES)
+    };
     let config = TrainConfig {
         learning_rate: LearningRate { peak: 2e-3, min: 1e-6, warmup: 0.1 },
         data: "waves".into(),

@@ -99,7 +99,8 @@ impl Feed for Synthetic {
 }
 
 fn config() -> TrainConfig {
-    let model = VitConfig { dim: 32, depth: 3, heads: 2, patch: 4, mlp_ratio: 2.0, classes: CLASSES, drop_path: 0.2 };
+    let model =
+        VitConfig { dim: 32, depth: 3, heads: 2, patch: 4, mlp_ratio: 2.0, drop_path: 0.2, ..VitConfig::tiny(CLASSES) };
     TrainConfig {
         learning_rate: LearningRate { peak: 3e-3, min: 1e-5, warmup: 0.1 },
         optimizer: AdamWConfig::default(),

@@ -14,7 +14,8 @@ use std::sync::atomic::AtomicBool;
 const CLASSES: usize = 5;
 
 fn config() -> TrainConfig {
-    let model = VitConfig { dim: 24, depth: 2, heads: 2, patch: 8, mlp_ratio: 2.0, classes: CLASSES, drop_path: 0.0 };
+    let model =
+        VitConfig { dim: 24, depth: 2, heads: 2, patch: 8, mlp_ratio: 2.0, drop_path: 0.0, ..VitConfig::tiny(CLASSES) };
     TrainConfig { chunk: 2, ..TrainConfig::new(model) }
 }
 

@@ -136,6 +136,7 @@ impl SchedulePreset {
             crop: self.crop.or(standard.crop),
             replay: self.replay.unwrap_or(standard.replay),
             early_batch: self.early_batch.unwrap_or(standard.early_batch),
+            ..standard
         }
     }
 

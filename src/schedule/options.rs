@@ -16,6 +16,12 @@ pub struct Options {
     /// `early_batch` says otherwise.
     /// The papers use 4096 over all ranks together.
     pub batch_size: usize,
+    /// Images behind one optimiser step on each rank, the same in every stage, made of as few and as large batches as
+    /// fit: `batch_size` is then the most images at the base size that the trainer holds at a time, and a stage of band B
+    /// holds up to `batch_size * (base / B)^2`. Each stage takes the largest divisor of `step_batch` that fits as its
+    /// batch and accumulates the rest. `None` has steps of `batch_size` images. Not with `base_parts` or `early_batch`,
+    /// which say otherwise what a batch is.
+    pub step_batch: Option<usize>,
     /// In stages at the base size the batch is made in this many parts, each of `batch_size / base_parts` images, whose
     /// gradients are summed; it must divide `batch_size`. With 2 it is what EfficientTrain's script does (half the
     /// batch and twice the accumulation at 224) and EfficientTrain++'s for Swin-T and CSWin-T; its scripts for
@@ -96,6 +102,7 @@ impl Default for Options {
             base: 224,
             patch: 16,
             batch_size: 256,
+            step_batch: None,
             base_parts: 1,
             epochs: 200.0,
             crop: None,

@@ -303,7 +303,8 @@ mod tests {
     use super::*;
 
     fn config() -> TrainConfig {
-        let model = VitConfig { dim: 4, depth: 1, heads: 2, patch: 2, mlp_ratio: 2.0, classes: 3, drop_path: 0.0 };
+        let model =
+            VitConfig { dim: 4, depth: 1, heads: 2, patch: 2, mlp_ratio: 2.0, drop_path: 0.0, ..VitConfig::tiny(3) };
         TrainConfig::new(model)
     }
 

@@ -20,15 +20,75 @@ pub struct VitConfig {
     pub mlp_ratio: f64,
     /// Number of classes.
     pub classes: usize,
-    /// Chance that the last block's branches are dropped for a sample, `0..1`; it grows linearly with depth from 0 at
-    /// the first block (stochastic depth, as in DeiT).
+    /// Chance that the last block's branches are dropped for a sample, `0..1` (stochastic depth); that of the other
+    /// blocks is as `drop_path_rule` says.
     pub drop_path: f64,
+    /// How that chance goes over the blocks.
+    #[serde(default)]
+    pub drop_path_rule: DropPathRule,
+    /// Each branch of a block is multiplied by a learnt vector that begins at this value, above 0: CaiT's LayerScale,
+    /// timm's `init_values` (1e-5 or 1e-4 in published models). `None` has no such vectors.
+    #[serde(default)]
+    pub layer_scale: Option<f64>,
+}
+
+/// How the chance of dropping a branch goes over the blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DropPathRule {
+    /// From 0 at the first block linearly to the given chance at the last, as in DeiT and timm. A model of one block
+    /// drops nothing.
+    #[default]
+    Linear,
+    /// The given chance at every block, as in DeiT III.
+    Uniform,
+}
+
+impl DropPathRule {
+    /// The chance at block `index` of `depth` blocks, whose last has `rate`.
+    pub fn chance(self, rate: f64, index: usize, depth: usize) -> f64 {
+        match self {
+            Self::Linear => rate * index as f64 / (depth.max(2) - 1) as f64,
+            Self::Uniform => rate,
+        }
+    }
+}
+
+impl std::fmt::Display for DropPathRule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Linear => "linear",
+            Self::Uniform => "uniform",
+        })
+    }
+}
+
+impl std::str::FromStr for DropPathRule {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self> {
+        match s {
+            "linear" => Ok(Self::Linear),
+            "uniform" => Ok(Self::Uniform),
+            _ => Err(Error::config("drop_path_rule", format!("`{s}` is not known; use linear or uniform"))),
+        }
+    }
 }
 
 impl VitConfig {
     /// DeiT-Ti: width 192, 12 blocks, 3 heads, patch 16.
     pub fn tiny(classes: usize) -> Self {
-        Self { dim: 192, depth: 12, heads: 3, patch: 16, mlp_ratio: 4.0, classes, drop_path: 0.1 }
+        Self {
+            dim: 192,
+            depth: 12,
+            heads: 3,
+            patch: 16,
+            mlp_ratio: 4.0,
+            classes,
+            drop_path: 0.1,
+            drop_path_rule: DropPathRule::Linear,
+            layer_scale: None,
+        }
     }
 
     /// DeiT-S: width 384, 12 blocks, 6 heads, patch 16.
@@ -86,6 +146,10 @@ impl VitConfig {
         if !(0.0..1.0).contains(&self.drop_path) {
             return Err(Error::config("model.drop_path", format!("{}: expected a chance in 0..1", self.drop_path)));
         }
+        if let Some(value) = self.layer_scale.filter(|v| !(v.is_finite() && *v > 0.0)) {
+            let reason = format!("{value}: expected a number above 0, or none");
+            return Err(Error::config("model.layer_scale", reason));
+        }
         Ok(())
     }
 }
@@ -105,11 +169,53 @@ pub struct AdamWConfig {
     pub weight_decay: f64,
     /// Gradients are scaled down to this global norm; `None` leaves them alone.
     pub clip: Option<f64>,
+    /// The learning rate of a layer is multiplied by this to the power of the layers above it, `0..=1` without 0: BEiT's
+    /// layer-wise decay, timm's `layer_decay`. Layer 0 is patch embedding, class token and position embedding; block `i`
+    /// is layer `i + 1`; the last norm and the head are layer `depth + 1` and have the full rate. 1 is one rate for all;
+    /// fine-tuning takes 0.65 to 0.75. The share that weight decay takes goes with the rate.
+    pub layer_decay: f64,
 }
 
 impl Default for AdamWConfig {
     fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.05, clip: Some(5.0) }
+        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.05, clip: Some(5.0), layer_decay: 1.0 }
+    }
+}
+
+/// The type of numbers that a step computes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 32-bit floating point throughout.
+    #[default]
+    F32,
+    /// bfloat16: f32's range with 8 bits of precision.
+    Bf16,
+    /// IEEE half precision: 11 bits of precision, at most 65504. The loss is scaled up so that small gradients are not
+    /// lost, and the scale is found as the run goes on.
+    F16,
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        })
+    }
+}
+
+impl std::str::FromStr for Precision {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self> {
+        match s {
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            "f16" => Ok(Self::F16),
+            _ => Err(Error::config("precision", format!("`{s}` is not known; use f32, bf16 or f16"))),
+        }
     }
 }
 
@@ -137,6 +243,24 @@ pub struct TrainConfig {
     /// order of the chunks, so that this number, and not the number of threads, decides how they round.
     #[serde(default = "chunk")]
     pub chunk: usize,
+    /// Decays of the running means of the weights that are kept beside the model, each `0..1`; none by default. Timm's
+    /// `model_ema_decay`: after each step, mean = decay mean + (1 - decay) weights. After the first step of a run the
+    /// mean is the weights. Each is evaluated beside the model.
+    #[serde(default)]
+    pub ema: Vec<f64>,
+    /// Lower decays at the beginning of a run, by the rule of timm's ModelEmaV3 (`model_ema_warmup`): after `n` steps the
+    /// decay is at most `1 - n^(-2/3)`, which passes 0.999 after 31.6 thousand steps.
+    #[serde(default)]
+    pub ema_warmup: bool,
+    /// The first layers that stay as they are: 1 is patch embedding, class token and position embedding; each further
+    /// one is a block. They have no gradient and no weight decay; the position embedding is still interpolated when the
+    /// band changes. At most the number of blocks and one, so that the last norm and the head always learn.
+    #[serde(default)]
+    pub freeze: usize,
+    /// What forward and backward passes compute in. Weights, moments, layer norms, softmax, loss and sums of gradients
+    /// are f32 whatever it says.
+    #[serde(default)]
+    pub precision: Precision,
     /// Name of the data, schedule and recipe in any form that tells two apart: a checkpoint of other data is refused.
     #[serde(default)]
     pub data: String,
@@ -183,6 +307,10 @@ impl TrainConfig {
             label_smoothing: label_smoothing(),
             seed: 0,
             chunk: chunk(),
+            ema: Vec::new(),
+            ema_warmup: false,
+            freeze: 0,
+            precision: Precision::F32,
             data: String::new(),
         }
     }
@@ -198,19 +326,27 @@ impl TrainConfig {
         let share = |v: f64| (0.0..1.0).contains(&v);
         let positive = |v: f64| v.is_finite() && v > 0.0;
         let not_negative = |v: f64| v.is_finite() && v >= 0.0;
+        let ema = self.ema.iter().copied().find(|&decay| !share(decay));
+        let (layers, layer_decay) = (self.model.depth + 1, opt.layer_decay);
         let fields = [
             ("optimizer.beta1", opt.beta1, share(opt.beta1), "0..1"),
             ("optimizer.beta2", opt.beta2, share(opt.beta2), "0..1"),
             ("optimizer.epsilon", opt.epsilon, positive(opt.epsilon), "a number above 0"),
             ("optimizer.weight_decay", opt.weight_decay, not_negative(opt.weight_decay), "0 or more"),
             ("optimizer.clip", opt.clip.unwrap_or(1.0), opt.clip.is_none_or(positive), "a number above 0, or none"),
+            ("optimizer.layer_decay", layer_decay, positive(layer_decay) && layer_decay <= 1.0, "above 0, at most 1"),
+            ("ema", ema.unwrap_or_default(), ema.is_none(), "decays in 0..1"),
             ("label_smoothing", self.label_smoothing, share(self.label_smoothing), "0..1"),
             ("chunk", self.chunk as f64, self.chunk > 0, "at least 1"),
         ];
-        match fields.iter().find(|(_, _, fits, _)| !fits) {
-            Some((name, value, _, allowed)) => Err(Error::config(*name, format!("{value}: expected {allowed}"))),
-            None => Ok(()),
+        if let Some((name, value, _, allowed)) = fields.iter().find(|(_, _, fits, _)| !fits) {
+            return Err(Error::config(*name, format!("{value}: expected {allowed}")));
         }
+        if self.freeze > layers {
+            let reason = format!("{}: expected at most {layers}, the embedding and all blocks", self.freeze);
+            return Err(Error::config("freeze", reason));
+        }
+        Ok(())
     }
 }
 
@@ -251,6 +387,11 @@ mod tests {
         assert!(named(&|c| c.optimizer.clip = Some(0.0)).starts_with("optimizer.clip"));
         assert!(named(&|c| c.learning_rate.peak = f64::NAN).starts_with("learning_rate.peak"));
         assert!(named(&|c| c.chunk = 0).starts_with("chunk"));
+        assert!(named(&|c| c.model.layer_scale = Some(0.0)).starts_with("model.layer_scale: 0"));
+        assert!(named(&|c| c.optimizer.layer_decay = 0.0).starts_with("optimizer.layer_decay: 0"));
+        assert!(named(&|c| c.optimizer.layer_decay = 1.5).starts_with("optimizer.layer_decay: 1.5"));
+        assert!(named(&|c| c.ema = vec![0.9, 1.0]).starts_with("ema: 1: expected decays"));
+        assert!(named(&|c| c.freeze = 14).starts_with("freeze: 14: expected at most 13"));
     }
 
     #[test]

@@ -48,7 +48,8 @@ struct Case {
 impl Case {
     fn new() -> Self {
         let golden: Golden = serde_json::from_str(include_str!("../../tests/data/vit/golden.json")).unwrap();
-        let model = VitConfig { dim: 8, depth: 2, heads: 2, patch: 2, mlp_ratio: 2.0, classes: 3, drop_path: 0.0 };
+        let model =
+            VitConfig { dim: 8, depth: 2, heads: 2, patch: 2, mlp_ratio: 2.0, drop_path: 0.0, ..VitConfig::tiny(3) };
         let config = TrainConfig { label_smoothing: golden.label_smoothing, ..TrainConfig::new(model) };
         let mut values = BTreeMap::new();
         for (number, parameter) in golden.parameters.iter().enumerate() {

@@ -34,7 +34,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 pub use block::{Block, Branch, DropPath};
 pub use burn::tensor::Device;
-pub use config::{AdamWConfig, TrainConfig, VitConfig};
+pub use config::{AdamWConfig, DropPathRule, Precision, TrainConfig, VitConfig};
 pub use evaluate::evaluate;
 pub use fit::{Checkpoints, Run, fit};
 pub use gradient::Gradients;

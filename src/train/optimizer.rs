@@ -125,7 +125,8 @@ mod tests {
     use burn::tensor::{Device, TensorData};
 
     fn model() -> Vit {
-        let config = VitConfig { dim: 4, depth: 1, heads: 2, patch: 2, mlp_ratio: 2.0, classes: 3, drop_path: 0.0 };
+        let config =
+            VitConfig { dim: 4, depth: 1, heads: 2, patch: 2, mlp_ratio: 2.0, drop_path: 0.0, ..VitConfig::tiny(3) };
         Vit::new(&config, 4, 1, &Device::flex()).unwrap()
     }
 
