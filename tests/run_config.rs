@@ -29,7 +29,7 @@ impl Case {
         let folder = tempfile::tempdir().unwrap();
         let data =
             bandfeed::demo_data::DemoData { train_per_class: 8, val_per_class: 2, side: 64, ..Default::default() };
-        data.write(&folder.path().join("data")).unwrap();
+        data.write(folder.path().join("data")).unwrap();
         let case = Self { folder };
         let text = format!(
             "[source]\ntrain = '{}'\nval = '{}'\n[run]\nseed = 5\n[loader]\nprefetch = 2\n\

@@ -229,6 +229,17 @@ mod tests {
     }
 
     #[test]
+    fn the_plain_recipe_says_nothing_that_a_resolved_file_could_miss() {
+        // Files that name no recipe lie on top of it, and a resolved file leaves out what is not there.
+        let plain = Preset::named("plain").unwrap();
+        let schedule = SchedulePreset { name: plain.schedule.name.clone(), ..SchedulePreset::default() };
+        assert_eq!(
+            (plain.transform, plain.schedule, plain.train),
+            (Recipe::default(), schedule, TrainPreset::default())
+        );
+    }
+
+    #[test]
     fn a_recipe_is_a_run_file_and_a_resolved_file_resolves_to_itself() {
         for (name, _) in Preset::names() {
             let preset = Preset::named(name).unwrap();

@@ -20,9 +20,14 @@ pub struct Fit {
     /// Budget in passes over the data at whatever size: EfficientTrain's nominal epochs T.
     #[arg(long, value_name = "T")]
     pub image_epochs: Option<f64>,
-    /// Images behind one optimiser step, on each rank [default: the recipe's, or 256].
+    /// Images behind one optimiser step, on each rank [default: the recipe's, or 256]. With --step-batch, the most images at
+    /// the base size that the trainer holds at a time.
     #[arg(long, value_name = "N")]
     pub batch_size: Option<usize>,
+    /// Images behind one optimiser step in every stage, made of as large batches as fit: a band B allows (base / B)^2 times
+    /// --batch-size, the rest is accumulated [default: the recipe's, or --batch-size].
+    #[arg(long, value_name = "N")]
+    pub step_batch: Option<usize>,
     /// Make the batches of stages at the base size in this many parts [default: the recipe's, or 1].
     #[arg(long, value_name = "N")]
     pub base_parts: Option<usize>,
@@ -67,6 +72,7 @@ impl Fit {
             base: self.base.or(recipe.base),
             patch: self.patch.or(recipe.patch),
             batch_size: self.batch_size.or(recipe.batch_size),
+            step_batch: self.step_batch.or(recipe.step_batch),
             base_parts: self.base_parts.or(recipe.base_parts),
             epochs: self.epochs.or(recipe.epochs),
             crop: self.crop.or(recipe.crop),
@@ -94,6 +100,9 @@ impl Fit {
         }
         if let Some(stage) = stages.iter().find(|s| self.crop.is_some_and(|crop| crop != s.crop)) {
             return differs("--crop", format!("{} in stage {}", stage.crop, stage.index));
+        }
+        if self.step_batch.is_some() {
+            return differs("--step-batch", "batch_size and accumulate by stage".into());
         }
         if self.base_parts.is_some() {
             return differs("--base-parts", "batch_size and accumulate by stage".into());
@@ -171,6 +180,7 @@ mod tests {
             ("--patch", "8"),
             ("--batch-size", "16"),
             ("--crop", "fourier"),
+            ("--step-batch", "8"),
             ("--base-parts", "1"),
             ("--replay", "off"),
             ("--early-batch", "off"),

@@ -12,7 +12,10 @@ use crate::loader::{BadFile, Loader, OnBadFile, State};
 use crate::recipe::{Recipe, TrainPreset};
 use crate::schedule::{LearningRate, Schedule, Stage};
 use crate::source::{self, Source};
-use crate::train::{self, AdamWConfig, Checkpoints, Device, Pass, Run, Summary, TrainConfig, Trainer, VitConfig};
+use crate::train::{
+    self, AdamWConfig, Checkpoints, Device, DropPathRule, Pass, Precision, Run, Summary, TrainConfig, Trainer,
+    VitConfig,
+};
 use burn::module::Module;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -72,6 +75,22 @@ pub(crate) struct Model {
     /// Chance that the last block is left out for an image; earlier blocks in proportion [default: the recipe's].
     #[arg(long)]
     drop_path: Option<f64>,
+    /// How that chance goes over the blocks: linear or uniform.
+    #[arg(long, value_name = "RULE")]
+    drop_path_rule: Option<DropPathRule>,
+    /// Scale each branch of a block by a learnt vector that begins at this value (LayerScale).
+    #[arg(long, value_name = "VALUE")]
+    layer_scale: Option<f64>,
+    /// Begin with the weights of this file: timm's names (.safetensors), or a checkpoint of bandfeed's. Positions are
+    /// interpolated; a head for another number of classes is made anew.
+    #[arg(long, value_name = "FILE")]
+    init: Option<PathBuf>,
+    /// Leave the first N layers as they are: 1 is the embedding, each further one a block.
+    #[arg(long, value_name = "N")]
+    freeze: Option<usize>,
+    /// What forward and backward passes compute in: f32, bf16 or f16, where the backend has it.
+    #[arg(long)]
+    precision: Option<Precision>,
 }
 
 impl Model {
@@ -84,6 +103,15 @@ impl Model {
         train.depth = self.depth.or(train.depth);
         train.heads = self.heads.or(train.heads);
         train.drop_path = self.drop_path.unwrap_or(train.drop_path);
+        if let Some(rule) = self.drop_path_rule {
+            train.drop_path_rule = rule.to_string();
+        }
+        train.layer_scale = self.layer_scale.or(train.layer_scale);
+        train.init = self.init.clone().or(train.init.take());
+        train.freeze = self.freeze.unwrap_or(train.freeze);
+        if let Some(precision) = self.precision {
+            train.precision = precision.to_string();
+        }
     }
 }
 
@@ -105,9 +133,18 @@ pub(crate) struct Optimizer {
     /// Largest global norm of the gradient; 0 leaves it alone.
     #[arg(long)]
     clip: Option<f64>,
+    /// Multiply a layer's rate by this to the power of the layers above it.
+    #[arg(long)]
+    layer_decay: Option<f64>,
     /// Label smoothing.
     #[arg(long)]
     smoothing: Option<f64>,
+    /// Keep running means of the weights with these decays, evaluated beside the model, as 0.999,0.9999.
+    #[arg(long, value_delimiter = ',', value_name = "DECAY")]
+    ema: Option<Vec<f64>>,
+    /// Lower decays at the beginning of a run, by timm's rule.
+    #[arg(long)]
+    ema_warmup: bool,
     /// Seed of weights, order, augmentation and stochastic depth [default: 0].
     #[arg(long)]
     seed: Option<u64>,
@@ -130,7 +167,10 @@ impl Optimizer {
         train.warmup = self.warmup.or(train.warmup);
         train.weight_decay = self.weight_decay.unwrap_or(train.weight_decay);
         train.clip = self.clip.unwrap_or(train.clip);
+        train.layer_decay = self.layer_decay.unwrap_or(train.layer_decay);
         train.label_smoothing = self.smoothing.unwrap_or(train.label_smoothing);
+        train.ema = self.ema.clone().unwrap_or(std::mem::take(&mut train.ema));
+        train.ema_warmup |= self.ema_warmup;
         run.seed = self.seed.unwrap_or(run.seed);
         run.threads = self.threads.or(run.threads);
         run.checkpoint_minutes = self.checkpoint_minutes.unwrap_or(run.checkpoint_minutes);
@@ -218,17 +258,27 @@ fn train_config(preset: &TrainPreset, schedule: &Schedule, classes: usize, seed:
         depth: preset.depth.unwrap_or(own.depth),
         heads: preset.heads.unwrap_or(own.heads),
         drop_path: preset.drop_path,
+        drop_path_rule: preset.drop_path_rule.parse()?,
+        layer_scale: preset.layer_scale,
         ..own
     };
+    let [beta1, beta2] = preset.betas;
     Ok(TrainConfig {
         optimizer: AdamWConfig {
             weight_decay: preset.weight_decay,
             clip: (preset.clip > 0.0).then_some(preset.clip),
-            ..AdamWConfig::default()
+            layer_decay: preset.layer_decay,
+            beta1,
+            beta2,
+            epsilon: preset.epsilon,
         },
         learning_rate: LearningRate { peak: preset.lr, min: preset.min_lr, warmup: preset.warmup_under(schedule) },
         label_smoothing: preset.label_smoothing,
         seed,
+        ema: preset.ema.clone(),
+        ema_warmup: preset.ema_warmup,
+        freeze: preset.freeze,
+        precision: preset.precision.parse()?,
         ..TrainConfig::new(model)
     })
 }

@@ -6,7 +6,7 @@ use crate::nearest;
 use crate::schedule::{EarlyBatch, ModelRow, Options, Schedule, released};
 use crate::shape::BandCrop;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The recipes that come with the crate, `recipes/*.toml`: names and contents.
 const BUILT_IN: [(&str, &str); 4] = [
@@ -67,6 +67,9 @@ pub struct SchedulePreset {
     /// [`Options::batch_size`], on each rank.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_size: Option<usize>,
+    /// [`Options::step_batch`], on each rank.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_batch: Option<usize>,
     /// [`Options::base_parts`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base_parts: Option<usize>,
@@ -92,6 +95,7 @@ impl Default for SchedulePreset {
             patch: None,
             epochs: None,
             batch_size: None,
+            step_batch: None,
             base_parts: None,
             crop: None,
             replay: None,
@@ -136,7 +140,7 @@ impl SchedulePreset {
             crop: self.crop.or(standard.crop),
             replay: self.replay.unwrap_or(standard.replay),
             early_batch: self.early_batch.unwrap_or(standard.early_batch),
-            ..standard
+            step_batch: self.step_batch.or(standard.step_batch),
         }
     }
 
@@ -180,8 +184,21 @@ pub struct TrainPreset {
     /// Attention heads, in place of the model's own; they divide the width.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heads: Option<usize>,
-    /// Chance that the last block is left out for an image; earlier blocks in proportion.
+    /// Chance that the last block is left out for an image; the other blocks' is as `drop_path_rule` says.
     pub drop_path: f64,
+    /// `linear` (earlier blocks in proportion) or `uniform` (all alike).
+    pub drop_path_rule: String,
+    /// First value of the vectors that scale each branch of a block (LayerScale, timm's `init_values`); left out, there are
+    /// none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer_scale: Option<f64>,
+    /// File of weights to begin with: timm's names, or one of bandfeed's checkpoints. From the working directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<PathBuf>,
+    /// The first layers that stay as they are: 1 is the embedding, each further one a block.
+    pub freeze: usize,
+    /// `f32`, `bf16` or `f16`: what forward and backward passes compute in.
+    pub precision: String,
     /// Peak learning rate.
     pub lr: f64,
     /// Images of an optimiser step over all ranks that `lr` is meant for, where that is known. Nothing is scaled by it; the
@@ -194,12 +211,22 @@ pub struct TrainPreset {
     /// under other schedules ([`TrainPreset::warmup_under`]).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup: Option<f64>,
+    /// The rate of a layer is multiplied by this to the power of the layers above it; 1 is one rate for all.
+    pub layer_decay: f64,
+    /// AdamW's decays of the means of gradients and of their squares, `0..1`.
+    pub betas: [f64; 2],
+    /// Added to the root of AdamW's mean square.
+    pub epsilon: f64,
     /// AdamW's weight decay, on weight matrices.
     pub weight_decay: f64,
     /// Largest global norm of the gradient; 0 leaves it alone.
     pub clip: f64,
     /// Share of the target spread evenly over all classes, `0..1`.
     pub label_smoothing: f64,
+    /// Decays of the running means of the weights that are kept and evaluated beside the model; none by default.
+    pub ema: Vec<f64>,
+    /// Lower decays at the beginning of a run, by timm's rule.
+    pub ema_warmup: bool,
 }
 
 impl Default for TrainPreset {
@@ -210,13 +237,23 @@ impl Default for TrainPreset {
             depth: None,
             heads: None,
             drop_path: 0.1,
+            drop_path_rule: "linear".into(),
+            layer_scale: None,
+            init: None,
+            freeze: 0,
+            precision: "f32".into(),
             lr: 1e-3,
             lr_batch: None,
             min_lr: 1e-6,
             warmup: None,
+            layer_decay: 1.0,
+            betas: [0.9, 0.999],
+            epsilon: 1e-8,
             weight_decay: 0.05,
             clip: 5.0,
             label_smoothing: 0.1,
+            ema: Vec::new(),
+            ema_warmup: false,
         }
     }
 }
