@@ -1,6 +1,8 @@
 //! What machine and which build a figure was measured on.
 
+pub(crate) mod cgroup;
 mod commit;
+pub(crate) mod mount;
 
 use serde::{Deserialize, Serialize};
 
@@ -114,10 +116,20 @@ pub(crate) fn memory() -> Option<u64> {
     status_kib("VmRSS:")
 }
 
-/// Three quarters of the memory that the system says is free for use, in bytes.
-#[cfg(feature = "train")]
+/// Three quarters of the memory that is free for use, in bytes.
 pub(crate) fn memory_budget() -> Option<u64> {
-    kib("/proc/meminfo", "MemAvailable:").map(|bytes| bytes / 4 * 3)
+    memory_free().map(|bytes| bytes / 4 * 3)
+}
+
+/// Memory that the process may still take, in bytes: what the system says is available, or what is left of a control group's
+/// limit if that is less.
+pub(crate) fn memory_free() -> Option<u64> {
+    let available = kib("/proc/meminfo", "MemAvailable:").or_else(|| {
+        let mut system = sysinfo::System::new();
+        system.refresh_memory();
+        Some(system.available_memory()).filter(|&bytes| bytes > 0)
+    });
+    available.into_iter().chain(cgroup::Limits::of_this_process().memory_left()).min()
 }
 
 fn status_kib(field: &str) -> Option<u64> {
