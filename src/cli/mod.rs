@@ -7,11 +7,13 @@ mod config;
 mod decode;
 #[cfg(feature = "train")]
 mod demo;
+mod doctor;
 pub mod fit;
 mod inspect;
 #[cfg(feature = "train")]
 mod live;
 mod machine;
+mod manual;
 #[cfg(feature = "train")]
 mod report;
 pub mod schedule;
@@ -48,6 +50,12 @@ enum Command {
     /// Measure throughput.
     #[command(subcommand)]
     Bench(bench::Command),
+    /// Say what this machine has, how fast it loads a data set, and which options follow from that.
+    Doctor(doctor::Args),
+    /// Print a shell's script that completes commands and options.
+    Completions(manual::Completions),
+    /// Print the manual page, or write one for each command.
+    Man(manual::Manual),
     /// Train and demo are not in this build.
     #[cfg(not(feature = "train"))]
     #[command(name = "train", visible_alias = "demo", about = "Not in this build: add `--features train`")]
@@ -92,6 +100,9 @@ pub fn run() -> ExitCode {
         Command::Schedule(args) => schedule::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Inspect(args) => inspect::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Bench(command) => bench::run(&command).map(|()| ExitCode::SUCCESS),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Completions(args) => manual::completions(&args).map(|()| ExitCode::SUCCESS),
+        Command::Man(args) => manual::manual(&args).map(|()| ExitCode::SUCCESS),
         #[cfg(not(feature = "train"))]
         Command::NoTrain { .. } => {
             eprintln!(
