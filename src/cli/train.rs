@@ -76,7 +76,7 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    fn config(&self, recipe: &TrainPreset, classes: usize, patch: u32) -> Result<VitConfig> {
+    pub(super) fn config(&self, recipe: &TrainPreset, classes: usize, patch: u32) -> Result<VitConfig> {
         let mut config = match self.model.as_deref().unwrap_or(&recipe.model) {
             "tiny" => VitConfig::tiny(classes),
             "small" => VitConfig::small(classes),
