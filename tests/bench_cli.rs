@@ -13,7 +13,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Twelve pictures of 64 pixels in a folder of class folders.
+/// Pictures of 64 pixels, three of each class, in a folder of class folders.
 fn demo_folder() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let data = bandfeed::demo_data::DemoData {
@@ -78,7 +78,7 @@ fn decode_has_whole_images_and_the_regions_of_each_band_by_decoder() {
 }
 
 #[test]
-fn crop_has_a_row_for_each_band_and_kind_of_crop_and_the_recipe_s_augmentations_cost_time() {
+fn crop_has_a_row_for_each_band_and_kind_of_crop_with_the_recipe_s_augmentations() {
     let (_folder, train) = demo_folder();
     let report = json(&bench("crop", &train, &["--json", "--samples", "4", "--batch-size", "4"]));
     rates_are_sound(&report);
@@ -131,7 +131,7 @@ fn cold_rows_tell_what_was_resident_or_are_refused_with_the_reason() {
     for row in &rows[2..] {
         assert!((0.0..=1.0).contains(&row["resident"].as_f64().unwrap()), "{row}");
         // One pass at most: the second would come from memory.
-        assert!((1..=12 * 3).contains(&row["images"].as_u64().unwrap()), "{row}");
+        assert!(row["images"].as_u64() <= report["images"].as_u64(), "{row}");
     }
     let shown = text(&bench("decode", &train, &["--cache", "cold", "--decoder", "own"]).stdout);
     assert!(shown.contains("cold") && shown.contains("resident: share"), "{shown}");

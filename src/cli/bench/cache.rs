@@ -63,6 +63,29 @@ impl Files {
         Self(files)
     }
 
+    /// Refuses files that cannot all be in memory, and so not be warm.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with both sizes.
+    pub(super) fn fit_in_memory(&self) -> Result<()> {
+        let size: u64 = self.0.iter().filter_map(|path| path.metadata().ok()).map(|data| data.len()).sum();
+        let mut system = sysinfo::System::new();
+        system.refresh_memory();
+        let free = system.available_memory();
+        // Where the system does not tell, nobody knows better than the caller.
+        if free == 0 || size <= free / 4 * 3 {
+            return Ok(());
+        }
+        let gb = |bytes: u64| bytes as f64 * 1e-9;
+        let reason = format!(
+            "both reads the files before each warm window, but they have {:.1} GB and {:.1} GB of memory are free; measure \
+             warm and cold one after the other",
+            gb(size),
+            gb(free)
+        );
+        Err(Error::config("--cache", reason))
+    }
+
     /// Brings the files into `state` and returns what share of their pages is resident then, `0..=1`, by a sample of the files.
     ///
     /// # Errors

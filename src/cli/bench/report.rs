@@ -181,6 +181,9 @@ pub(super) struct Report {
     pub(super) threads: Option<usize>,
     #[serde(default)]
     pub(super) peak_memory_bytes: Option<u64>,
+    /// The system's load average over the minute before: other programs, and what was run just before.
+    #[serde(default)]
+    pub(super) load_before: f64,
     /// Files that gave no image.
     #[serde(default)]
     pub(super) bad_files: usize,
@@ -223,6 +226,7 @@ impl Report {
             model: Value::Null,
             threads: None,
             peak_memory_bytes: machine::peak_memory(),
+            load_before: measured.load,
             bad_files: measured.bad_files,
             memory_after_round_bytes: measured.memory,
             rows,
@@ -330,6 +334,7 @@ pub(super) mod tests {
             model: Value::Null,
             threads: None,
             peak_memory_bytes: None,
+            load_before: 0.0,
             bad_files: 0,
             memory_after_round_bytes: Vec::new(),
             rows,

@@ -41,6 +41,8 @@ pub(super) struct Measured {
     pub(super) bad_files: usize,
     /// Resident memory after each round.
     pub(super) memory: Vec<u64>,
+    /// Processes that wanted to run in the minute before.
+    pub(super) load: f64,
 }
 
 /// Measures every row once a round. `window` is given the row's place in `keys` and the round.
@@ -52,6 +54,7 @@ pub(super) fn run(
     keys: Vec<Key>,
     mut window: impl FnMut(usize, u64) -> Result<Window>,
 ) -> Result<Measured> {
+    let load = sysinfo::System::load_average().one;
     let mut rows: Vec<Tally> = keys.into_iter().map(Tally::new).collect();
     let (mut memory, mut bad_files) = (Vec::new(), 0);
     // Drawn on a terminal only.
@@ -73,7 +76,7 @@ pub(super) fn run(
         memory.extend(machine::memory());
     }
     progress.finish_and_clear();
-    Ok(Measured { rows: rows.into_iter().map(Tally::finish).collect(), bad_files, memory })
+    Ok(Measured { rows: rows.into_iter().map(Tally::finish).collect(), bad_files, memory, load })
 }
 
 impl Tally {
@@ -127,11 +130,14 @@ pub(super) struct Input {
 
 impl Input {
     /// # Errors
-    /// As [`crate::source::open`].
+    /// As [`crate::source::open`]; [`Error::Config`] for files too large to be warm and cold in turn.
     pub(super) fn open(common: &Common) -> Result<Self> {
         let source = crate::source::open(&common.source)?;
         let touched = common.cache.states().contains(&Cache::Cold);
         let files = touched.then(|| Files::of(&*source));
+        if let Some(files) = files.as_ref().filter(|_| common.cache.states().contains(&Cache::Warm)) {
+            files.fit_in_memory()?;
+        }
         Ok(Self { source, files })
     }
 

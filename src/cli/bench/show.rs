@@ -85,6 +85,9 @@ pub(super) fn machine(report: &Report) -> String {
     )
 }
 
+/// Load average from which on something else is running, or was a minute ago.
+const BUSY: f64 = 0.5;
+
 fn head(report: &Report, recipe: &Recipe) -> String {
     let mut text = machine(report) + "\n";
     let features: Vec<&str> = report
@@ -112,8 +115,19 @@ fn head(report: &Report, recipe: &Recipe) -> String {
     if recipe.fuse && report.kind != Kind::Decode {
         text += ", fused";
     }
-    text += &format!("; scale margin {}; {} rounds of {} s", report.scale_margin, report.rounds, report.seconds);
-    format!("{text}\n{}\n\n", transform::describe(recipe))
+    text += &format!(
+        "; scale margin {}; {} {} of {} s",
+        report.scale_margin,
+        report.rounds,
+        if report.rounds == 1 { "round" } else { "rounds" },
+        report.seconds
+    );
+    text += &format!("\n{}\n", transform::describe(recipe));
+    if report.load_before > BUSY {
+        text +=
+            &format!("The machine was busy before: load average {:.1}. Rates may be too low.\n", report.load_before);
+    }
+    text + "\n"
 }
 
 /// All columns there are, each with a cell for every row. Those without a figure are not shown.
@@ -181,7 +195,11 @@ fn foot(report: &Report) -> String {
     }
     if let [first, .., last] = report.memory_after_round_bytes[..] {
         let mb = |bytes: u64| bytes as f64 * 1e-6;
-        text += &format!("resident after the first round: {:.0} MB, after the last: {:.0} MB\n", mb(first), mb(last));
+        text += &format!(
+            "memory of the process after the first round: {:.0} MB, after the last: {:.0} MB\n",
+            mb(first),
+            mb(last)
+        );
     }
     text
 }

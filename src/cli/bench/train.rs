@@ -131,25 +131,22 @@ impl Bench<'_> {
             return feed.window(common, self.recipe, self.input, key, target, round);
         }
         let mut trainer = Trainer::new(self.config.clone(), target.stage.band, self.threads, &Device::flex())?;
-        let mut loader = feed.loader(common, self.recipe, self.input, key.workers, target, round)?;
-        let mut batch = || loader.next().expect("the budget is endless");
+        let loader = || feed.loader(common, self.recipe, self.input, key.workers, target, round);
+        let batches = loader()?.take(REPEATED).collect::<Result<Vec<_>>>()?;
+        // The first step sets up the optimiser's moments and the backend's memory.
+        step(&mut trainer, &batches[0])?;
         if part == Part::Model {
-            let batches = (0..REPEATED).map(|_| batch()).collect::<Result<Vec<_>>>()?;
-            drop(loader);
-            // The first step sets up the optimiser's moments and the backend's memory.
-            step(&mut trainer, &batches[0])?;
             return self.steps(&mut trainer, u64::MAX, |trainer, number| {
                 let batch = &batches[number as usize % batches.len()];
                 step(trainer, batch)?;
                 Ok((batch.len() as u64, 0.0))
             });
         }
-        let cold = key.cache == Some(Cache::Cold);
+        drop(batches);
+        let mut loader = loader()?;
+        let mut batch = || loader.next().expect("the budget is endless");
         for _ in 0..feed.warm_up(target, key.cache.unwrap_or(Cache::Warm)) {
             batch()?;
-        }
-        if !cold {
-            step(&mut trainer, &batch()?)?;
         }
         let resident = self.input.prepare(key.cache)?;
         let limit = whole_batches(self.input.limit(key.cache), target.stage.fresh());
@@ -213,19 +210,20 @@ fn verdicts(report: &Report) -> String {
             };
             let (model, loader, wait) = (find(Part::Model), find(Part::Loader), both.wait_share.unwrap_or(f64::NAN));
             vec![
-                both.key.words(),
+                Key { part: None, crop: None, ..both.key.clone() }.words(),
                 format!("{model:.0}"),
                 format!("{loader:.0}"),
                 format!("{:.0}", both.images_per_second),
                 format!("{:.2}x", loader / model),
+                format!("{:.2}x", both.images_per_second / model),
                 format!("{:.1} %", 100.0 * wait),
                 bottleneck(wait).to_owned(),
             ]
         })
         .collect();
-    let header = ["images/s", "model", "loader", "both", "loader/model", "waiting", "bottleneck"];
-    let foot = "Each alone has the whole machine; together they share its cores. waiting: share of the time that the model had no \
-                batch.\n";
+    let header = ["images/s", "model", "loader", "both", "loader/model", "both/model", "waiting", "bottleneck"];
+    let foot = "Each alone has the whole machine; together they share its cores, so both/model is below 1 even where nobody waits.\n\
+                waiting: share of the time that the model had no batch.\n";
     format!("{}\n{foot}", table(&header, &rows))
 }
 
@@ -253,7 +251,7 @@ mod tests {
         report.rows[2].wait_share = Some(0.6);
         let line = |report: &Report| verdicts(report).lines().nth(2).unwrap().to_owned();
         let words: Vec<_> = line(&report).split_whitespace().map(str::to_owned).collect();
-        let tail = ["100", "50", "40", "0.50x", "60.0", "%", "the", "loader"];
+        let tail = ["100", "50", "40", "0.50x", "0.40x", "60.0", "%", "the", "loader"];
         assert!(words.ends_with(&tail.map(String::from)), "{words:?}");
         report.rows[2].wait_share = Some(0.01);
         assert!(line(&report).ends_with("the model"), "{}", line(&report));
