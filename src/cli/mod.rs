@@ -99,7 +99,7 @@ pub fn run() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Schedule(args) => schedule::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Inspect(args) => inspect::run(&args).map(|()| ExitCode::SUCCESS),
-        Command::Bench(command) => bench::run(&command).map(|()| ExitCode::SUCCESS),
+        Command::Bench(command) => bench::run(&command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => manual::completions(&args).map(|()| ExitCode::SUCCESS),
         Command::Man(args) => manual::manual(&args).map(|()| ExitCode::SUCCESS),

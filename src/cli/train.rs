@@ -94,7 +94,7 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    fn apply(&self, train: &mut TrainPreset) {
+    pub(super) fn apply(&self, train: &mut TrainPreset) {
         if let Some(model) = &self.model {
             // What was said of another size does not belong to this one.
             *train = TrainPreset { model: model.clone(), dim: None, depth: None, heads: None, ..train.clone() };
@@ -244,8 +244,8 @@ impl Args {
 /// The resolved settings, beside the run.
 const RUN_FILE: &str = "run.toml";
 
-/// The trainer's settings in a run file, for this schedule and number of classes.
-fn train_config(preset: &TrainPreset, schedule: &Schedule, classes: usize, seed: u64) -> Result<TrainConfig> {
+/// The trainer's settings in a run file, for images in patches of this side and this share of the compute spent warming up.
+pub(super) fn train_config(preset: &TrainPreset, patch: u32, warmup: f64, classes: usize) -> Result<TrainConfig> {
     let own = match preset.model.as_str() {
         "tiny" => VitConfig::tiny(classes),
         "small" => VitConfig::small(classes),
@@ -253,7 +253,7 @@ fn train_config(preset: &TrainPreset, schedule: &Schedule, classes: usize, seed:
         other => return Err(Error::config("train.model", format!("`{other}` is not known; use tiny, small or base"))),
     };
     let model = VitConfig {
-        patch: schedule.patch() as usize,
+        patch: patch as usize,
         dim: preset.dim.unwrap_or(own.dim),
         depth: preset.depth.unwrap_or(own.depth),
         heads: preset.heads.unwrap_or(own.heads),
@@ -272,9 +272,8 @@ fn train_config(preset: &TrainPreset, schedule: &Schedule, classes: usize, seed:
             beta2,
             epsilon: preset.epsilon,
         },
-        learning_rate: LearningRate { peak: preset.lr, min: preset.min_lr, warmup: preset.warmup_under(schedule) },
+        learning_rate: LearningRate { peak: preset.lr, min: preset.min_lr, warmup },
         label_smoothing: preset.label_smoothing,
-        seed,
         ema: preset.ema.clone(),
         ema_warmup: preset.ema_warmup,
         freeze: preset.freeze,
@@ -333,6 +332,7 @@ impl Job {
         let train = source::open(name)?;
         let val = settings.source.val.as_deref().map(source::open).transpose()?;
         let (preset, loader, run) = (&settings.train, &settings.loader, &settings.run);
+        let config = train_config(preset, schedule.patch(), preset.warmup_under(&schedule), train.classes().len())?;
         if let Some(meant) = preset.lr_batch {
             let steps = schedule.stages().last().map_or(meant, Stage::effective_batch);
             if steps != meant {
@@ -345,7 +345,7 @@ impl Job {
         }
         Ok(Self {
             name: short(name),
-            config: train_config(preset, &schedule, train.classes().len(), run.seed)?,
+            config: TrainConfig { seed: run.seed, ..config },
             recipe: settings.transform.clone(),
             out: run.out.clone(),
             threads: run.threads.unwrap_or_else(super::cores),

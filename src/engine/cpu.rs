@@ -189,7 +189,7 @@ fn reduced(size: Size, side: u32) -> Size {
 /// The size that the plan's region has on the output's grid of pixels: the window of the crop's grid becomes the output, or stays
 /// as it is where it is augmented first. The plain path is for those who want the released code's pixels: there the region is
 /// needed as it is.
-fn resolution(plan: &SamplePlan) -> Size {
+pub(crate) fn resolution(plan: &SamplePlan) -> Size {
     let crop = &plan.crop;
     if !plan.fuse {
         return crop.region.size();

@@ -9,6 +9,8 @@ mod cpu;
 mod host;
 
 pub use cpu::Cpu;
+#[cfg(feature = "cli")]
+pub(crate) use cpu::resolution;
 
 use crate::batch::Images;
 use crate::error::{DecodeError, Error, Result};

@@ -79,13 +79,25 @@ impl Plan<'_> {
         given("--recipe", self.args.recipe.clone());
         let recipe = self.args.recipe.as_ref().map(|_| self.preset.schedule.name.as_str());
         given("--schedule", Some(self.name.clone()).filter(|name| Some(name.as_str()) != recipe));
-        let Fit { base, patch, epochs, image_epochs, batch_size, base_parts, crop, replay, early_batch, released } =
-            &self.args.fit;
+        let Fit {
+            base,
+            patch,
+            epochs,
+            image_epochs,
+            batch_size,
+            step_batch,
+            base_parts,
+            crop,
+            replay,
+            early_batch,
+            released,
+        } = &self.args.fit;
         given("--base", base.map(|v| v.to_string()));
         given("--patch", patch.map(|v| v.to_string()));
         given("--epochs", epochs.map(|v| v.to_string()));
         given("--image-epochs", image_epochs.map(|v| v.to_string()));
         given("--batch-size", batch_size.map(|v| v.to_string()));
+        given("--step-batch", step_batch.map(|v| v.to_string()));
         given("--base-parts", base_parts.map(|v| v.to_string()));
         given("--crop", crop.map(|v| v.to_string()));
         given("--replay", replay.map(|v| v.to_string()));
