@@ -110,11 +110,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let about = recipe.as_ref().map(|(preset, _)| preset.name.as_str()).or(args.source.as_deref());
     let mut page = Page::new(&format!("bandfeed inspect: {}", about.unwrap_or("recipes")));
     if let Some((preset, schedule)) = &recipe {
-        recipe_part(preset, schedule, source, args, out, &mut page)?;
+        page.heading("Recipe");
+        page.verbatim(&words::words(preset, schedule));
+        page.small_heading("Schedule");
+        page.table(&words::STAGE_HEAD, &words::stage_rows(&preset.transform, schedule));
     }
     if let Some(report) = &report {
         report::html(report, &mut page);
         write(out, "dataset.json", json(report).as_bytes())?;
+    }
+    if let Some((preset, schedule)) = &recipe {
+        sheets(preset, schedule, source, args, out, &mut page)?;
     }
     write(out, "inspect.html", page.finish().as_bytes())
 }
@@ -137,8 +143,8 @@ fn json(report: &Report) -> String {
     serde_json::to_string_pretty(report).expect("strings and numbers are always JSON") + "\n"
 }
 
-/// The recipe's words, schedule and sheets on the page, and the sheets as files.
-fn recipe_part(
+/// The recipe's sheets, as files and on the page.
+fn sheets(
     preset: &Preset,
     schedule: &Schedule,
     source: Option<Arc<dyn Source>>,
@@ -146,10 +152,6 @@ fn recipe_part(
     out: &Path,
     page: &mut Page,
 ) -> Result<()> {
-    page.heading("Recipe");
-    page.verbatim(&words::words(preset, schedule));
-    page.small_heading("Schedule");
-    page.table(&words::STAGE_HEAD, &words::stage_rows(&preset.transform, schedule));
     let source = match source {
         Some(source) => source,
         None => Arc::new(DemoData { train_per_class: 2, val_per_class: 1, ..DemoData::default() }.generate()?.0),

@@ -326,18 +326,22 @@ impl Faults {
     }
 }
 
-/// A reason without what differs from file to file: its numbers, and the bytes that a file starts with.
+/// A reason without what differs from file to file: its numbers, decimal or `0x`, and the bytes that a file starts with.
 fn kind(reason: &str) -> String {
-    let reason = reason.split_once(": starts with").map_or(reason, |(kind, _)| kind);
+    let mut rest = reason.split_once(": starts with").map_or(reason, |(kind, _)| kind);
     let mut kind = String::new();
-    for c in reason.chars() {
-        match (c.is_ascii_digit(), kind.ends_with('N')) {
-            (true, true) => {}
-            (true, false) => kind.push('N'),
-            (false, _) => kind.push(c),
-        }
+    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+        kind += &rest[..start];
+        kind.push('N');
+        let number = &rest[start..];
+        rest = match number.strip_prefix("0x") {
+            Some(hex) if hex.starts_with(|c: char| c.is_ascii_hexdigit()) => {
+                hex.trim_start_matches(|c: char| c.is_ascii_hexdigit())
+            }
+            _ => number.trim_start_matches(|c: char| c.is_ascii_digit()),
+        };
     }
-    kind
+    kind + rest
 }
 
 #[cfg(test)]
@@ -352,6 +356,7 @@ mod tests {
         let faults = Faults::of(faults.iter().enumerate().map(of).collect());
         let reasons: Vec<(&str, u64)> = faults.reasons.iter().map(|r| (r.reason.as_str(), r.files)).collect();
         assert_eq!(reasons, [("JPEG of N bits a sample, N are read", 2), ("the file is empty", 1)]);
+        assert_eq!(kind("16 bytes before marker 0xd9, 20x30"), "N bytes before marker N, NxN");
         assert_eq!(kind("neither JPEG nor PNG: starts with 3c 68"), "neither JPEG nor PNG");
     }
 

@@ -18,9 +18,10 @@ pre { font: 13px/1.45 ui-monospace, monospace; white-space: pre-wrap; overflow-w
   border-radius: 6px; background: light-dark(#f4f4f5, #22252a) }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { text-align: right; padding: .15rem .9rem .15rem 0; overflow-wrap: anywhere }
-th:first-child, td:first-child { text-align: left }
+th:first-child, td:first-child, .named td { text-align: left }
 thead th { border-bottom: 1px solid light-dark(#999, #666) } tbody tr:nth-child(even) { background: light-dark(#f7f7f8, #1e2125) }
-figure { margin: 1rem 0; overflow-x: auto } figure img { max-width: 100%; height: auto; background: #fff; border-radius: 4px }
+figure { margin: 1rem calc(50% - 50vw + 1.5rem) } figure img { display: block; margin: auto; max-width: 100%; height: auto;
+  background: #fff; border-radius: 4px }
 li { overflow-wrap: anywhere } details { margin: .5rem 0 }
 ";
 
@@ -70,6 +71,14 @@ impl Page {
         };
     }
 
+    /// Values with their names.
+    pub(super) fn named(&mut self, rows: &[(&str, String)]) {
+        let row =
+            |(name, value): &(&str, String)| format!("<tr><td>{}</td><td>{}</td></tr>\n", escape(name), escape(value));
+        let body: String = rows.iter().map(row).collect();
+        self.body += &format!("<table class=\"named\">\n<tbody>\n{body}</tbody>\n</table>\n");
+    }
+
     /// A PNG; `alt` says what is to be seen on it.
     pub(super) fn picture(&mut self, png: &[u8], alt: &str) {
         let data = STANDARD.encode(png);
@@ -116,9 +125,10 @@ mod tests {
         page.verbatim(evil);
         page.list([&evil.to_owned()]);
         page.table(&[evil], &[vec![evil.into()]]);
+        page.named(&[(evil, evil.into())]);
         page.picture(&[1, 2, 3], evil);
         let html = page.finish();
-        assert_eq!(html.matches("&lt;b&gt;&quot;x&quot; &amp; &#39;y&#39;&lt;/b&gt;").count(), 10);
+        assert_eq!(html.matches("&lt;b&gt;&quot;x&quot; &amp; &#39;y&#39;&lt;/b&gt;").count(), 12);
         assert!(!html.contains("<b>") && !html.contains("\"x\""));
         assert!(html.contains("src=\"data:image/png;base64,AQID\""));
     }

@@ -4,7 +4,7 @@ use super::dataset::{Counts, Faults, Report, Spread};
 use super::html::Page;
 use crate::cli::table::table;
 
-/// Files named on the terminal.
+/// Reasons, and files, that are named on the terminal.
 const NAMED: usize = 10;
 
 /// For the terminal.
@@ -15,9 +15,12 @@ pub(super) fn text(report: &Report) -> String {
     }
     text += &format!("\n{}", table(&SIZE_HEAD, &sizes(report)));
     for (what, faults) in faults(report) {
-        text += &format!("\n{} {what}\n", faults.files.len());
-        for reason in &faults.reasons {
+        text += &format!("\n{what}\n");
+        for reason in faults.reasons.iter().take(NAMED) {
             text += &format!("  {:6}  {}\n", reason.files, reason.reason);
+        }
+        if faults.reasons.len() > NAMED {
+            text += &format!("          and {} more reasons\n", faults.reasons.len() - NAMED);
         }
         for file in faults.files.iter().take(NAMED) {
             text += &format!("  {}: {}\n", file.name, file.reason);
@@ -39,12 +42,11 @@ pub(super) fn html(report: &Report, page: &mut Page) {
     if !report.notes.is_empty() {
         page.list(&report.notes);
     }
-    let rows: Vec<Vec<String>> = lines(report).into_iter().map(|(name, value)| vec![name.into(), value]).collect();
-    page.table(&["", ""], &rows);
+    page.named(&lines(report));
     page.small_heading("Sizes");
     page.table(&SIZE_HEAD, &sizes(report));
     for (what, faults) in faults(report) {
-        page.small_heading(&format!("{} {what}", faults.files.len()));
+        page.small_heading(&what);
         page.list(&faults.reasons.iter().map(|r| format!("{} times: {}", r.files, r.reason)).collect::<Vec<_>>());
         let rows: Vec<Vec<String>> = faults.files.iter().map(|f| vec![f.name.clone(), f.reason.clone()]).collect();
         page.table(&["file", "reason"], &rows);
@@ -128,10 +130,18 @@ fn sizes(report: &Report) -> Vec<Vec<String>> {
     rows.into_iter().flatten().collect()
 }
 
-/// The two lists, as far as they are not empty.
-fn faults(report: &Report) -> impl Iterator<Item = (&'static str, &Faults)> {
-    let lists = [("files give no image:", &report.unreadable), ("files are damaged, and used:", &report.damaged)];
-    lists.into_iter().filter(|(_, faults)| !faults.files.is_empty())
+/// The two lists, each with its heading, as far as they are not empty.
+fn faults(report: &Report) -> Vec<(String, &Faults)> {
+    let head = |faults: &Faults, one: &str, several: &str| match faults.files.len() {
+        1 => format!("1 file {one}"),
+        n => format!("{n} files {several}"),
+    };
+    let (none, damaged) = (&report.unreadable, &report.damaged);
+    let lists = [
+        (head(none, "gives no image", "give no image"), none),
+        (head(damaged, "is damaged, and used", "are damaged, and used"), damaged),
+    ];
+    lists.into_iter().filter(|(_, faults)| !faults.files.is_empty()).collect()
 }
 
 /// A number of bytes for people.

@@ -5,6 +5,7 @@ use super::marks::{MARK, moved, outline};
 use super::stages::{Shown, pictures};
 use super::{class_name, shortened, spectrum};
 use crate::augment::Ops;
+use crate::batch::Batch;
 use crate::cli::chart::sheet::{Row, Sheet, Tile, fit, scaled, small_side};
 use crate::cli::transform::describe;
 use crate::decode::{Decoder, Limits};
@@ -131,19 +132,14 @@ pub(super) fn sheet(
     for group in Group::of(recipe, schedule) {
         let count = count.min(source.len());
         let shown = Shown { source, stage: group.stages[0], magnitude: group.magnitude, count, seed };
-        let (batch, stage, own) = (shown.batch(recipe)?, shown.stage(), shown.recipe(recipe));
+        let (batch, stage) = (shown.batch(recipe)?, shown.stage());
         if originals.is_empty() {
             originals = Original::read(&batch.indices, &**source)?;
         }
         if !originals.iter().map(|original| original.index).eq(batch.indices.iter().copied()) {
             return Err(Error::config("source", "its files changed while they were read; try again"));
         }
-        // The loader's own plans.
-        let plan = |(position, original): (u64, &Original)| {
-            let key = SampleKey { seed, epoch: batch.epoch, position, replay: 0 };
-            plan::train(key, &stage, batch.magnitude, &own, original.pixels.size)
-        };
-        let plans: Vec<SamplePlan> = (0..).zip(&originals).map(plan).collect::<Result<_>>()?;
+        let plans = plans(&shown, &batch, recipe, &originals)?;
         if sheet.rows.is_empty() {
             sheet.rows.push(first_row(&originals, &plans, sheet.room())?);
         }
@@ -162,6 +158,16 @@ pub(super) fn sheet(
         sheet.rows.push(Row { label: group.label(recipe), tiles });
     }
     Ok(sheet)
+}
+
+/// The plans by which the loader made a run's first batch.
+fn plans(shown: &Shown<'_>, batch: &Batch, recipe: &Recipe, originals: &[Original]) -> Result<Vec<SamplePlan>> {
+    let (stage, recipe) = (shown.stage(), shown.recipe(recipe));
+    let plan = |(position, original): (u64, &Original)| {
+        let key = SampleKey { seed: shown.seed, epoch: batch.epoch, position, replay: 0 };
+        plan::train(key, &stage, batch.magnitude, &recipe, original.pixels.size)
+    };
+    (0..).zip(originals).map(plan).collect()
 }
 
 /// The originals with their crop boxes, which are the same at every stage.
@@ -240,16 +246,15 @@ mod tests {
         let source = demo();
         for stage in [&schedule.stages()[2], &schedule.stages()[9]] {
             let shown = Shown { source: &source, stage, magnitude: stage.magnitude, count: 6, seed: 3 };
-            let (batch, own) = (shown.batch(&recipe).unwrap(), shown.recipe(&recipe));
+            let batch = shown.batch(&recipe).unwrap();
             let originals = Original::read(&batch.indices, &*source).unwrap();
+            let plans = plans(&shown, &batch, &recipe, &originals).unwrap();
+            assert!(plans.iter().any(|plan| !plan.ops.is_empty()), "something was drawn");
             let len = 3 * Size::square(stage.band).pixels() as usize;
-            for (position, (original, made)) in
-                originals.iter().zip(batch.images.as_slice().chunks_exact(len)).enumerate()
-            {
-                let key = SampleKey { seed: 3, epoch: 0, position: position as u64, replay: 0 };
-                let plan = plan::train(key, &shown.stage(), batch.magnitude, &own, original.pixels.size).unwrap();
+            let made = batch.images.as_slice().chunks_exact(len);
+            for (position, ((original, plan), made)) in originals.iter().zip(&plans).zip(made).enumerate() {
                 let mut values = vec![0.0; len];
-                Renderer::new().render_region(original.pixels.view(), &plan, &mut values).unwrap();
+                Renderer::new().render_region(original.pixels.view(), plan, &mut values).unwrap();
                 let off = values.iter().zip(made).map(|(a, b)| (a - b).abs()).sum::<f32>() / len as f32;
                 assert!(off < 1e-3, "stage {}, sample {position}: {off}", stage.index);
             }

@@ -120,7 +120,7 @@ pub(super) fn mixed(
         let mut label = vec![format!("batch {}", batch.step + 1)];
         label.extend(batch.mixing.as_ref().map(kind));
         let name = |label| class_name(&**source, label);
-        let caption = |i| mixed_label(&batch.labels, batch.mixing.as_ref(), i, &name);
+        let caption = |i| mixed_label(&batch.labels, batch.mixing.as_ref(), i, &name).join("\n+ ");
         let tiles = pictures(&batch, recipe).enumerate().map(|(i, picture)| Tile::new(picture, caption(i))).collect();
         rows.push(Row { label, tiles });
     }
@@ -149,14 +149,14 @@ fn kind(mixing: &Mixing) -> String {
     }
 }
 
-/// The target of image `i` without smoothing: `0.62 tench + 0.38 church`.
-fn mixed_label(labels: &[u32], mixing: Option<&Mixing>, i: usize, name: &dyn Fn(u32) -> String) -> String {
+/// The target of image `i` without smoothing, class by class: `0.62 tench` and `0.38 church`.
+fn mixed_label(labels: &[u32], mixing: Option<&Mixing>, i: usize, name: &dyn Fn(u32) -> String) -> Vec<String> {
     let share = mixing.map_or(1.0, |mixing| mixing.lambda(i));
     match mixing.map(|mixing| labels[mixing.partner(i)]) {
         Some(other) if share < 1.0 && other != labels[i] => {
-            format!("{share:.2} {} + {:.2} {}", name(labels[i]), 1.0 - share, name(other))
+            vec![format!("{share:.2} {}", name(labels[i])), format!("{:.2} {}", 1.0 - share, name(other))]
         }
-        _ => name(labels[i]),
+        _ => vec![name(labels[i])],
     }
 }
 
@@ -173,12 +173,12 @@ mod tests {
         let images =
             vec![Mixed::Blend { lambda: 0.62 }, Mixed::Paste { rect }, Mixed::Paste { rect }, Mixed::Untouched];
         let mixing = Mixing::new(10, images).unwrap();
-        let label = |i| mixed_label(&labels, Some(&mixing), i, &name);
+        let label = |i| mixed_label(&labels, Some(&mixing), i, &name).join(" + ");
         assert_eq!(label(0), "0.62 tench + 0.38 church");
         assert_eq!((label(1), label(3)), ("radio".to_owned(), "church".to_owned()));
-        assert_eq!(mixed_label(&labels, None, 0, &name), "tench");
+        assert_eq!(mixed_label(&labels, None, 0, &name), ["tench"]);
         let paste = Mixing::new(10, vec![Mixed::Paste { rect }; 4]).unwrap();
-        assert_eq!(mixed_label(&labels, Some(&paste), 3, &name), "0.60 church + 0.40 tench");
+        assert_eq!(mixed_label(&labels, Some(&paste), 3, &name), ["0.60 church", "0.40 tench"]);
         assert_eq!((kind(&paste), kind(&mixing)), ("CutMix".to_owned(), "Mixup and CutMix".to_owned()));
     }
 }
