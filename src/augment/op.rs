@@ -113,6 +113,36 @@ pub enum Op {
     },
 }
 
+/// The operation with its argument, for people: `Rotate 27.0°`, `Posterize 4 bits`.
+impl std::fmt::Display for Op {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the sign of what rounds to 0.
+        let tenth = |value: f64| (10.0 * value).round() / 10.0 + 0.0;
+        let hundredth = |value: f64| (100.0 * value).round() / 100.0 + 0.0;
+        match *self {
+            Self::AutoContrast => f.write_str("AutoContrast"),
+            Self::Equalize => f.write_str("Equalize"),
+            Self::Invert => f.write_str("Invert"),
+            Self::Grayscale => f.write_str("Grayscale"),
+            Self::Rotate { degrees, .. } => write!(f, "Rotate {:.1}°", tenth(degrees)),
+            Self::Posterize { bits: 1 } => f.write_str("Posterize 1 bit"),
+            Self::Posterize { bits } => write!(f, "Posterize {bits} bits"),
+            Self::Solarize { threshold } => write!(f, "Solarize from {threshold}"),
+            Self::SolarizeAdd { add } => write!(f, "SolarizeAdd {add}"),
+            Self::Color { factor } => write!(f, "Color {factor:.2}"),
+            Self::Contrast { factor } => write!(f, "Contrast {factor:.2}"),
+            Self::Brightness { factor } => write!(f, "Brightness {factor:.2}"),
+            Self::Sharpness { factor } => write!(f, "Sharpness {factor:.2}"),
+            Self::ShearX { factor, .. } => write!(f, "ShearX {:.2}", hundredth(factor)),
+            Self::ShearY { factor, .. } => write!(f, "ShearY {:.2}", hundredth(factor)),
+            Self::TranslateX { share, .. } => write!(f, "TranslateX {:.1} %", tenth(100.0 * share)),
+            Self::TranslateY { share, .. } => write!(f, "TranslateY {:.1} %", tenth(100.0 * share)),
+            Self::GaussianBlur { radius } => write!(f, "GaussianBlur {radius:.1} px"),
+            Self::Hue { shift } => write!(f, "Hue {:.1}°", tenth(360.0 * shift)),
+        }
+    }
+}
+
 /// A list of at most [`Ops::CAPACITY`] operations that lives in place, so that a plan takes no memory.
 #[derive(Debug, Clone, Copy)]
 pub struct Ops {
@@ -181,5 +211,31 @@ impl TryFrom<&[Op]> for Ops {
         let mut list = Self::NONE;
         ops.iter().try_for_each(|op| list.push(*op))?;
         Ok(list)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_are_told_with_their_arguments() {
+        let sampling = Sampling::Bicubic;
+        for (op, text) in [
+            (Op::Rotate { degrees: 27.04, sampling }, "Rotate 27.0°"),
+            (Op::Rotate { degrees: -3.35, sampling }, "Rotate -3.4°"),
+            (Op::Rotate { degrees: -0.01, sampling }, "Rotate 0.0°"),
+            (Op::ShearX { factor: -0.004, sampling }, "ShearX 0.00"),
+            (Op::Posterize { bits: 4 }, "Posterize 4 bits"),
+            (Op::Posterize { bits: 1 }, "Posterize 1 bit"),
+            (Op::Solarize { threshold: 128 }, "Solarize from 128"),
+            (Op::Color { factor: 0.555 }, "Color 0.56"),
+            (Op::TranslateY { share: -0.12345, sampling }, "TranslateY -12.3 %"),
+            (Op::GaussianBlur { radius: 1.26 }, "GaussianBlur 1.3 px"),
+            (Op::Hue { shift: -0.1 }, "Hue -36.0°"),
+            (Op::AutoContrast, "AutoContrast"),
+        ] {
+            assert_eq!(op.to_string(), text);
+        }
     }
 }

@@ -1,46 +1,75 @@
-//! `bandfeed inspect`: what a recipe does, in words and pictures.
+//! `bandfeed inspect`: what a recipe does, in words and pictures, and what a data set consists of.
+//!
+//! ```text
+//! --recipe ─► words, schedule ─┐
+//! SOURCE ──► report ───────────┼─► terminal; with --out: sheets (.png), dataset.json, and all of it in inspect.html
+//!    both ─► sheets ───────────┘
+//! ```
 
-use super::chart::sheet::{Row, Sheet};
+mod dataset;
+mod html;
+mod marks;
+mod notes;
+mod operations;
+mod report;
+mod samples;
+mod spectrum;
+mod stages;
+mod words;
+
+use super::chart::sheet::Sheet;
 use super::fit::Fit;
-use super::table::table;
-use super::transform::{Transform, describe};
-use crate::augment::{Augmenter, Op, Policy, Sampling};
-use crate::decode::{Decoder, Limits};
+use super::transform::Transform;
 use crate::demo_data::DemoData;
 use crate::error::{Error, Result};
-use crate::loader::{Loader, OnBadFile};
-use crate::ops::{Rgb8, View, resize};
+use crate::ops::Rgb8;
 use crate::recipe::{Preset, Recipe};
-use crate::schedule::{Schedule, Stage};
-use crate::shape::{Filter, Size};
+use crate::schedule::{Options, Schedule};
+use crate::shape::Size;
 use crate::source::{self, Source};
-use std::path::PathBuf;
+use dataset::Report;
+use html::Page;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Show what a recipe does: settings, the policy's operations, and with --out pictures of both.
+/// Show what a recipe does, and what a data set consists of: in words, and with --out in pictures and on a page.
+///
+/// With SOURCE alone, its images are counted by class, size and kind, and unreadable ones are named. With --recipe alone, its
+/// settings are told. With neither, the recipes there are.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Images to show it on: a folder of class folders, or WebDataset shards [default: drawn ones].
+    /// Images: a folder of class folders, or WebDataset shards [default for pictures: drawn ones].
     #[arg(value_name = "SOURCE")]
     source: Option<String>,
-    /// plain, deit_tiny, deit_small, efficienttrain_pp_deit_small, or the path of a .toml recipe. Without it, all are listed.
+    /// plain, deit_tiny, deit_small, efficienttrain_pp_deit_small, or the path of a .toml recipe. Without it and SOURCE, all are
+    /// listed.
     #[arg(long, value_name = "NAME")]
     recipe: Option<String>,
     /// Schedule, in place of the recipe's.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", requires = "recipe")]
     schedule: Option<String>,
     #[command(flatten)]
     fit: Fit,
     #[command(flatten)]
     transform: Transform,
     /// Print the whole recipe as TOML and nothing else: a file to start an own one from.
-    #[arg(long)]
+    #[arg(long, requires = "recipe")]
     toml: bool,
-    /// Folder for pictures: stages.png (the same images at each stage) and, for a rand policy, operations.png (each operation at
-    /// several magnitudes).
+    /// Print the report on SOURCE as JSON, with all files that something is wrong with.
+    #[arg(long, requires = "source", conflicts_with_all = ["recipe", "toml"])]
+    json: bool,
+    /// Decode every image of SOURCE whole, to find damage that headers do not tell.
+    #[arg(long, requires = "source")]
+    decode: bool,
+    /// Folder for inspect.html, which holds all there is to see, and for its parts: dataset.json (the report on SOURCE); with a
+    /// recipe samples.png (a few samples at every distinct stage: crop, picture, operations, spectrum), stages.png (batches at
+    /// each stage), mixed.png (mixed batches and their labels), operations.png (a rand policy's, at several magnitudes).
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Side of the pictures on the sheets, in pixels.
+    /// Samples on samples.png.
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    samples: u8,
+    /// Side of the pictures on the sheets, in pixels; on samples.png twice that.
     #[arg(long, default_value_t = 112, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(16..=1024))]
     tile: u32,
     /// Seed of the samples shown.
@@ -48,19 +77,56 @@ pub(crate) struct Args {
     seed: u64,
 }
 
-/// Magnitudes of the sheet of operations.
-const MAGNITUDES: [f64; 6] = [0.0, 2.0, 4.0, 6.0, 9.0, 10.0];
-/// Images in a row of the sheet of stages.
-const SHOWN: usize = 8;
-
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let Some(name) = &args.recipe else {
-        let row = |name: &str, about: &str| format!("{name:30}  {about}\n");
-        let mut text: String = Preset::names().map(|(name, about)| row(name, &about)).collect();
-        text += "\nAugmentation policies, for --augment or a recipe's `augment`:\n";
-        text.extend(crate::augment::NAMES.iter().map(|(name, about)| row(name, about)));
-        return super::print(&text);
+    let recipe = args.recipe.as_ref().map(|name| fitted(name, args)).transpose()?;
+    if let (true, Some((preset, _))) = (args.toml, &recipe) {
+        if args.fit.released {
+            return Err(Error::config("--released", "a recipe cannot say it; leave out --toml"));
+        }
+        return super::print(&preset.to_toml());
+    }
+    if recipe.is_none() && args.source.is_none() {
+        return super::print(&words::list());
+    }
+    if let Some((preset, schedule)) = &recipe {
+        super::print(&words::words(preset, schedule))?;
+    }
+    let source = args.source.as_deref().map(source::open).transpose()?;
+    let base = match &recipe {
+        Some((_, schedule)) => schedule.base(),
+        None => args.fit.base.unwrap_or(Options::default().base),
     };
+    let report = match (&source, &args.source) {
+        (Some(source), Some(name)) => Some(dataset::scan(&**source, name, base, args.decode)?),
+        _ => None,
+    };
+    if let Some(report) = &report {
+        let gap = if recipe.is_some() { "\n" } else { "" };
+        let text = if args.json { json(report) } else { format!("{gap}{}", report::text(report)) };
+        super::print(&text)?;
+    }
+    let Some(out) = &args.out else { return Ok(()) };
+    std::fs::create_dir_all(out).map_err(Error::io(out))?;
+    let about = recipe.as_ref().map(|(preset, _)| preset.name.as_str()).or(args.source.as_deref());
+    let mut page = Page::new(&format!("bandfeed inspect: {}", about.unwrap_or("recipes")));
+    if let Some((preset, schedule)) = &recipe {
+        page.heading("Recipe");
+        page.verbatim(&words::words(preset, schedule));
+        page.small_heading("Schedule");
+        page.table(&words::STAGE_HEAD, &words::stage_rows(&preset.transform, schedule));
+    }
+    if let Some(report) = &report {
+        report::html(report, &mut page);
+        write(out, "dataset.json", json(report).as_bytes())?;
+    }
+    if let Some((preset, schedule)) = &recipe {
+        sheets(preset, schedule, source, args, out, &mut page)?;
+    }
+    write(out, "inspect.html", page.finish().as_bytes())
+}
+
+/// The recipe and its schedule, with the options in them.
+fn fitted(name: &str, args: &Args) -> Result<(Preset, Schedule)> {
     let mut preset = Preset::named(name)?;
     preset.transform = args.transform.apply(preset.transform)?;
     let name = args.schedule.as_ref().unwrap_or(&preset.schedule.name).clone();
@@ -70,167 +136,68 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         preset.schedule.epochs = Some(schedule.epochs());
     }
     preset.transform.check_schedule(&schedule)?;
-    if args.toml {
-        if args.fit.released {
-            return Err(Error::config("--released", "a recipe cannot say it; leave out --toml"));
-        }
-        return super::print(&preset.to_toml());
-    }
-    super::print(&words(&preset, &schedule))?;
-    let Some(out) = &args.out else { return Ok(()) };
-    std::fs::create_dir_all(out).map_err(Error::io(out))?;
-    let source: Arc<dyn Source> = match &args.source {
-        Some(source) => source::open(source)?,
+    Ok((preset, schedule))
+}
+
+fn json(report: &Report) -> String {
+    serde_json::to_string_pretty(report).expect("strings and numbers are always JSON") + "\n"
+}
+
+/// The recipe's sheets, as files and on the page.
+fn sheets(
+    preset: &Preset,
+    schedule: &Schedule,
+    source: Option<Arc<dyn Source>>,
+    args: &Args,
+    out: &Path,
+    page: &mut Page,
+) -> Result<()> {
+    let source = match source {
+        Some(source) => source,
         None => Arc::new(DemoData { train_per_class: 2, val_per_class: 1, ..DemoData::default() }.generate()?.0),
     };
-    let mut sheets = vec![("stages.png", stages(&preset, &schedule, &source, args)?)];
-    if let Some(policy) = preset.transform.augment.as_ref().filter(|policy| policy.follows_magnitude()) {
-        let sheet = operations(policy, &preset.transform, first_image(&*source, schedule.base())?, args.tile)?;
-        sheets.push(("operations.png", sheet));
+    let Args { seed, tile, .. } = *args;
+    let mut add = |file: &str, sheet: Sheet, alt: &str| {
+        let png = sheet.png()?;
+        page.heading(&sheet.title);
+        page.picture(&png, alt);
+        write(out, file, &png)
+    };
+    let samples = samples::sheet(preset, schedule, &source, (args.samples.into(), seed), 2 * tile)?;
+    let alt = "A few images with their crop boxes; below them the same crops at every distinct stage, each with its operations \
+               and its spectrum before and after the band crop";
+    add("samples.png", samples, alt)?;
+    if let Some(mixed) = stages::mixed(preset, schedule, &source, seed, tile)? {
+        add("mixed.png", mixed, "Mixed batches, each image with the shares of its two classes")?;
     }
-    for (file, sheet) in sheets {
-        let path = out.join(file);
-        sheet.write_png(&path)?;
-        eprintln!("wrote {}", path.display());
+    let batches = stages::sheet(preset, schedule, &source, seed, tile)?;
+    add("stages.png", batches, "The same images at each stage, as a batch that a trainer gets")?;
+    if let Some(policy) = preset.transform.augment.as_ref().filter(|policy| policy.follows_magnitude()) {
+        let image = operations::first_image(&*source, schedule.base())?;
+        let sheet = operations::sheet(policy, &preset.transform, image, tile)?;
+        add("operations.png", sheet, "Each operation of the policy on one image, at six magnitudes")?;
     }
     Ok(())
 }
 
-/// The settings as text.
-fn words(preset: &Preset, schedule: &Schedule) -> String {
-    let Preset { name, about, transform, train, .. } = preset;
-    let mut text = format!("{name}: {about}\n\ntransform  {}\n", describe(transform));
-    let stages = schedule.stages();
-    let (first, last) = (&stages[0], &stages[stages.len() - 1]);
-    text += &format!(
-        "schedule   {}: {} equivalent epochs at {} px, {:.1} passes over the images ({:.1} decoded), {} stages, batches of {}\n",
-        schedule.name(),
-        schedule.epochs(),
-        schedule.base(),
-        schedule.image_epochs(),
-        schedule.decoded_epochs(),
-        stages.len(),
-        first.effective_batch(),
-    );
-    text += &format!(
-        "trainer    ViT `{}`, drop path {}, AdamW: rate {} to {}, warm-up {:.1} % of the compute, weight decay {}, clip {}, \
-         label smoothing {}\n",
-        train.model,
-        train.drop_path,
-        train.lr,
-        train.min_lr,
-        100.0 * train.warmup_under(schedule),
-        train.weight_decay,
-        train.clip,
-        train.label_smoothing
-    );
-    if let Some(policy) = &transform.augment {
-        text += &format!("\npolicy     {policy}\n\n{}", policy_table(policy, transform, first, last));
-    }
-    text
-}
-
-/// What the policy can do, at the magnitudes of the first and the last stage.
-fn policy_table(policy: &Policy, recipe: &Recipe, first: &Stage, last: &Stage) -> String {
-    let magnitudes = [(first, 0.0), (last, 1.0)].map(|(s, progress)| recipe.magnitude_at(s, last.magnitude, progress));
-    if !policy.follows_magnitude() || magnitudes[0] == magnitudes[1] {
-        let rows: Vec<Vec<String>> = policy.describe(magnitudes[1]).into_iter().map(|(a, b)| vec![a, b]).collect();
-        return table(&["operation", "argument"], &rows);
-    }
-    let [early, late] = magnitudes.map(|magnitude| policy.describe(magnitude));
-    let rows: Vec<Vec<String>> = early.into_iter().zip(late).map(|((name, a), (_, b))| vec![name, a, b]).collect();
-    let head = magnitudes.map(|magnitude| format!("at magnitude {}", shortened(magnitude)));
-    table(&["operation", &head[0], &head[1]], &rows)
-}
-
-/// The first image of the source that decodes, its middle, at `side` by `side` pixels.
-fn first_image(source: &dyn Source, side: u32) -> Result<Rgb8> {
-    let (mut decoder, mut buffer) = (Decoder::new(Limits::default())?, Vec::new());
-    let mut failure = Error::config("source", "no image");
-    for index in 0..source.len() {
-        let bytes = source.read(index, &mut buffer)?;
-        match decoder.decode(bytes) {
-            Ok(pixels) => {
-                let Size { width, height } = pixels.size;
-                let shorter = f64::from(width.min(height));
-                let (x, y) = ((f64::from(width) - shorter) / 2.0, (f64::from(height) - shorter) / 2.0);
-                let view = View::packed(&pixels.data, pixels.size);
-                return resize(view, [x, y, shorter, shorter], Size::square(side), Filter::Bicubic);
-            }
-            Err(error) => failure = error.named(source.name(index)),
-        }
-    }
-    Err(failure)
-}
-
-/// Each operation by magnitude, on one image.
-fn operations(policy: &Policy, recipe: &Recipe, image: Rgb8, tile: u32) -> Result<Sheet> {
-    let mut augmenter = Augmenter::new();
-    let mut rows: Vec<Row> = Vec::new();
-    for (column, magnitude) in MAGNITUDES.into_iter().enumerate() {
-        let captions = policy.describe(magnitude);
-        for (place, (name, op)) in policy.strongest(magnitude, Sampling::Bicubic).into_iter().enumerate() {
-            if column == 0 {
-                rows.push(Row { label: vec![name], tiles: vec![(image.clone(), String::new())] });
-            }
-            let mut picture = image.clone();
-            augmenter.apply(&mut picture.pixels, image.size, &[op], recipe.fill)?;
-            let has_argument = !matches!(op, Op::AutoContrast | Op::Equalize | Op::Invert);
-            let caption = captions.get(place).filter(|_| has_argument).map(|(_, argument)| argument.clone());
-            rows[place].tiles.push((picture, caption.unwrap_or_default()));
-        }
-    }
-    let columns = std::iter::once("image".into()).chain(MAGNITUDES.map(|m| format!("magnitude {m}"))).collect();
-    Ok(Sheet {
-        title: format!("Operations of {policy}"),
-        subtitle: "at full strength, without noise, to the positive side where there are two".into(),
-        columns,
-        rows,
-        tile,
-    })
-}
-
-/// The same samples at every stage of the schedule, as a trainer gets them.
-fn stages(preset: &Preset, schedule: &Schedule, source: &Arc<dyn Source>, args: &Args) -> Result<Sheet> {
-    let recipe = &preset.transform;
-    let count = SHOWN.min(source.len());
-    let last = schedule.stages().last().expect("a schedule has stages").magnitude;
-    let mut rows = Vec::new();
-    for stage in schedule.stages() {
-        let magnitude = recipe.magnitude_at(stage, last, stage.start);
-        let shown = Stage { batch_size: count, accumulate: 1, replay: Default::default(), magnitude, ..stage.clone() };
-        // The magnitude is the shown stage's already; one image a place, since repeats are for training.
-        let augment = recipe.augment.clone().map(Policy::without_magnitude);
-        let own = Recipe { repeats: 1, magnitude: Default::default(), augment, ..recipe.clone() };
-        let mut loader = Loader::builder(source.clone(), Schedule::fixed(shown))
-            .recipe(own)
-            .seed(args.seed)
-            .prefetch(1)
-            .on_bad_file(OnBadFile::Substitute)
-            .build()?;
-        let batch = loader.next().ok_or_else(|| Error::config("source", "no batch"))??;
-        let size = Size::square(stage.band);
-        let pixels = batch.images.as_slice().chunks_exact(3 * size.pixels() as usize);
-        let tiles = pixels.map(|values| (picture(values, size, recipe), String::new())).collect();
-        let label = vec![
-            format!("stage {}", stage.index + 1),
-            format!("band {}, magnitude {}", stage.band, shortened(magnitude)),
-            format!("{:.0} to {:.0} % of compute", 100.0 * stage.start, 100.0 * stage.end),
-        ];
-        rows.push(Row { label, tiles });
-    }
-    Ok(Sheet {
-        title: format!("{}: the same images at each stage", preset.name),
-        subtitle: describe(recipe),
-        columns: Vec::new(),
-        rows,
-        tile: args.tile,
-    })
+fn write(out: &Path, file: &str, bytes: &[u8]) -> Result<()> {
+    let path = out.join(file);
+    std::fs::write(&path, bytes).map_err(Error::io(&path))?;
+    eprintln!("wrote {}", path.display());
+    Ok(())
 }
 
 /// A magnitude for people: a product that rounds to 2.6999999999999997 is 2.7.
 fn shortened(magnitude: f64) -> f64 {
     (100.0 * magnitude).round() / 100.0
+}
+
+/// What a class is called: its name, or its number where the source knows no more (a shard's `.cls`).
+fn class_name(source: &dyn Source, label: u32) -> String {
+    match source.classes().get(label as usize) {
+        Some(name) if !name.bytes().all(|b| b.is_ascii_digit()) => name.clone(),
+        _ => format!("class {label}"),
+    }
 }
 
 /// Normalised planes as pixels again.

@@ -1,21 +1,30 @@
-//! Contact sheets: rows of small pictures with captions, as a PNG.
+//! Contact sheets: rows of pictures with captions, as a PNG.
+//!
+//! ```text
+//! title                        columns: a name over each
+//! subtitle, wrapped
+//! label   [ tile ][small]  [ tile ][small]
+//! of the  [      ][small]  [      ][small]
+//! row      caption          caption
+//! ```
 
-use super::canvas::{Align, Canvas, Format, register_font};
+mod words;
+
+use super::canvas::Align;
 use super::draw::{INK, SOFT};
 use crate::error::{Error, Result};
 use crate::ops::{Rgb8, resize};
-use crate::shape::{Filter, Size};
+use crate::shape::{Filter, Rect, Size};
 use image::ImageEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use plotters::prelude::*;
-use std::path::Path;
+use words::{Ruler, Word};
 
 /// A table of pictures.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sheet {
     /// First line.
     pub(crate) title: String,
-    /// Second line, smaller; may be empty.
+    /// Below it, smaller; may be empty. A line break starts a new line.
     pub(crate) subtitle: String,
     /// Over the columns; may be empty.
     pub(crate) columns: Vec<String>,
@@ -23,6 +32,10 @@ pub(crate) struct Sheet {
     pub(crate) rows: Vec<Row>,
     /// Side of a tile in pixels. Pictures are enlarged by repeating pixels and reduced with antialiasing.
     pub(crate) tile: u32,
+    /// Whether tiles have small pictures at their right.
+    pub(crate) small: bool,
+    /// Whether captions are broken to the width of their pictures; else columns are as wide as the longest caption.
+    pub(crate) wrap: bool,
 }
 
 /// One row of a sheet.
@@ -30,138 +43,283 @@ pub(crate) struct Sheet {
 pub(crate) struct Row {
     /// At its left, line by line.
     pub(crate) label: Vec<String>,
-    /// Pictures, each with a caption that may be empty.
-    pub(crate) tiles: Vec<(Rgb8, String)>,
+    /// From left to right.
+    pub(crate) tiles: Vec<Tile>,
+}
+
+/// One picture with what belongs to it.
+#[derive(Debug, Clone)]
+pub(crate) struct Tile {
+    /// The picture. Without small ones it may use their room.
+    pub(crate) picture: Rgb8,
+    /// At its right, one above the other: none or two, of [`small_side`].
+    pub(crate) small: Vec<Rgb8>,
+    /// Below it; may be empty. A line break starts a new line.
+    pub(crate) caption: String,
+}
+
+impl Tile {
+    /// A picture with a caption and no small ones.
+    pub(crate) fn new(picture: Rgb8, caption: impl Into<String>) -> Self {
+        Self { picture, small: Vec::new(), caption: caption.into() }
+    }
 }
 
 const MARGIN: u32 = 16;
 const TITLE: f64 = 22.0;
 const LABEL: f64 = 14.0;
 const CAPTION: f64 = 12.0;
-/// Title and subtitle, and the columns' names.
-const HEAD: u32 = 62;
+/// From the top margin to the subtitle's first line.
+const TITLE_ROW: u32 = 42;
+/// From one line of the subtitle or of a label to the next.
+const LABEL_LINE: u32 = 18;
 const COLUMN_HEAD: u32 = 22;
-/// Under a tile that has a caption.
+/// Under a tile that has a caption, and for each line more.
 const CAPTION_ROW: u32 = 18;
+const CAPTION_LINE: u32 = 15;
 const GAP: u32 = 6;
+/// Between rows and columns where captions are long.
+const WIDE_GAP: u32 = 18;
 const LABEL_COLUMN: u32 = 150;
+const NARROWEST: u32 = 720;
 
-/// Words are drawn this many times as large and reduced: letters stand at whole pixels of the large picture only.
-const FINE: u32 = 3;
+/// Side of the small pictures beside a tile: two of them and a gap are as high as it.
+pub(crate) fn small_side(tile: u32) -> u32 {
+    (tile.saturating_sub(GAP) / 2).max(1)
+}
 
-/// Reduces `words` by [`FINE`] and lays it over `pixels`, white being nothing.
-fn darken(pixels: &mut [u8], words: &[u8], width: usize) {
-    let fine = FINE as usize;
-    for (at, pixel) in pixels.iter_mut().enumerate() {
-        let (x, y, c) = (at / 3 % width, at / 3 / width, at % 3);
-        let rows = (0..fine).map(|dy| 3 * ((y * fine + dy) * width * fine + x * fine) + c);
-        let sum: u32 = rows.flat_map(|row| (0..fine).map(move |dx| row + 3 * dx)).map(|at| u32::from(words[at])).sum();
-        *pixel = (*pixel).min((sum / (FINE * FINE)) as u8);
+/// `picture` at another size: reduced with antialiasing, enlarged by repeating pixels.
+///
+/// # Errors
+/// [`Error::Config`] if either has no pixels.
+pub(crate) fn scaled(picture: &Rgb8, size: Size) -> Result<Rgb8> {
+    let Size { width, height } = picture.size;
+    if size.pixels() < picture.size.pixels() {
+        return resize(picture.view(), [0.0, 0.0, width.into(), height.into()], size, Filter::Bilinear);
     }
+    picture.view().check()?;
+    let (w, h, to_w, to_h) = (width as usize, height as usize, size.width as usize, size.height as usize);
+    let mut pixels = Vec::with_capacity(3 * to_w * to_h);
+    for y in 0..to_h {
+        for x in 0..to_w {
+            let from = 3 * (y * h / to_h * w + x * w / to_w);
+            pixels.extend_from_slice(&picture.pixels[from..from + 3]);
+        }
+    }
+    Ok(Rgb8 { pixels, size })
+}
+
+/// The largest size of this shape in a box, at least one pixel.
+pub(crate) fn fit(shape: Size, into: Size) -> Size {
+    let scale = (f64::from(into.width) / f64::from(shape.width)).min(f64::from(into.height) / f64::from(shape.height));
+    let side = |length: u32, most: u32| ((f64::from(length) * scale).round() as u32).clamp(1, most);
+    Size::new(side(shape.width, into.width), side(shape.height, into.height))
+}
+
+/// Where everything is.
+struct Layout {
+    size: Size,
+    /// Upper edge of each row's tiles.
+    tops: Vec<u32>,
+    /// Left edge of the first column's cell, and from one cell to the next.
+    left: u32,
+    pitch: u32,
+    /// Width of a cell without the gap.
+    cell: u32,
+    words: Vec<Word>,
 }
 
 impl Sheet {
-    /// Draws it.
+    /// Draws it: the bytes of a PNG file.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be written.
-    pub(crate) fn write_png(&self, path: &Path) -> Result<()> {
-        register_font();
-        let captions = self.rows.iter().flat_map(|row| &row.tiles).any(|(_, caption)| !caption.is_empty());
-        let row_height = self.tile + if captions { CAPTION_ROW } else { 0 } + GAP;
-        let columns = self.rows.iter().map(|row| row.tiles.len()).max().unwrap_or(0) as u32;
-        let pitch = self.pitch();
-        let top = MARGIN + HEAD + if self.columns.is_empty() { 0 } else { COLUMN_HEAD };
-        let width = (2 * MARGIN + LABEL_COLUMN + columns * pitch).max(720);
-        let height = top + self.rows.len() as u32 * row_height + MARGIN;
-        let mut pixels = vec![255u8; 3 * (width * height) as usize];
-        for (y, row) in self.rows.iter().enumerate() {
-            for (x, (picture, _)) in row.tiles.iter().enumerate() {
-                let left = MARGIN + LABEL_COLUMN + x as u32 * pitch + (pitch - GAP - self.tile) / 2;
-                let top = top + y as u32 * row_height;
-                self.paste(picture, &mut pixels, width as usize, (left as usize, top as usize))?;
+    /// [`Error::Config`] for a picture without pixels; [`Error::Io`] if the encoder refuses it.
+    pub(crate) fn png(&self) -> Result<Vec<u8>> {
+        let layout = self.layout();
+        let Size { width, height } = layout.size;
+        let mut page = Rgb8 { pixels: vec![255; 3 * layout.size.pixels() as usize], size: layout.size };
+        for (row, top) in self.rows.iter().zip(&layout.tops) {
+            for (column, tile) in row.tiles.iter().enumerate() {
+                let left = layout.left + column as u32 * layout.pitch;
+                self.draw_tile(tile, &mut page, left, *top, layout.cell)?;
             }
         }
-        let refused = |error: &dyn std::fmt::Display| Error::Io {
-            path: path.to_owned(),
-            source: std::io::Error::other(error.to_string()),
-        };
-        let mut words = vec![255u8; 3 * (FINE * width * FINE * height) as usize];
-        {
-            let area = BitMapBackend::with_buffer(&mut words, (FINE * width, FINE * height)).into_drawing_area();
-            self.write_words(&Canvas { area: &area, scale: FINE.into(), format: Format::Bitmap }, top, row_height)
-                .map_err(|error| refused(&error))?;
-            area.present().map_err(|error| refused(&error))?;
-        }
-        darken(&mut pixels, &words, width as usize);
+        words::draw(&layout.words, &mut page)?;
+        let mut file = Vec::new();
         // A page of photos is large: half a second more makes it a fifth smaller.
-        let file = std::io::BufWriter::new(std::fs::File::create(path).map_err(Error::io(path))?);
-        PngEncoder::new_with_quality(file, CompressionType::Best, FilterType::Adaptive)
-            .write_image(&pixels, width, height, image::ExtendedColorType::Rgb8)
-            .map_err(|error| refused(&error))
+        PngEncoder::new_with_quality(&mut file, CompressionType::Best, FilterType::Adaptive)
+            .write_image(&page.pixels, width, height, image::ExtendedColorType::Rgb8)
+            .map_err(|error| Error::Io { path: "sheet.png".into(), source: std::io::Error::other(error) })?;
+        Ok(file)
     }
 
-    /// From one tile to the next: as wide as a tile, or as the longest text over or under one.
-    fn pitch(&self) -> u32 {
-        /// Mean width of a letter of the font, in parts of its size.
-        const LETTER: f64 = 0.54;
-        let width = |text: &String, size: f64| (text.chars().count() as f64 * size * LETTER) as u32;
-        let captions = self.rows.iter().flat_map(|row| &row.tiles).map(|(_, caption)| width(caption, CAPTION));
-        let heads = self.columns.iter().map(|name| width(name, LABEL));
-        captions.chain(heads).max().unwrap_or(0).max(self.tile) + GAP
+    /// Width of what a cell shows: the tile and its small pictures.
+    fn shown_width(&self) -> u32 {
+        self.tile + if self.small { GAP + small_side(self.tile) } else { 0 }
     }
 
-    /// `picture` with its longer side as long as the tile, in the tile's middle.
-    fn paste(&self, picture: &Rgb8, pixels: &mut [u8], width: usize, (left, top): (usize, usize)) -> Result<()> {
-        let (w, h, longer) = (picture.size.width, picture.size.height, picture.size.width.max(picture.size.height));
-        let shown = Size::new((w * self.tile / longer).max(1), (h * self.tile / longer).max(1));
-        let small;
-        let picture = if longer > self.tile {
-            let whole = [0.0, 0.0, f64::from(w), f64::from(h)];
-            small = resize(picture.view(), whole, shown, Filter::Bilinear)?;
-            &small
-        } else {
-            picture
+    /// The room of a picture that has no small ones beside it.
+    pub(crate) fn room(&self) -> Size {
+        Size::new(self.shown_width(), self.tile)
+    }
+
+    fn layout(&self) -> Layout {
+        let ruler = Ruler::new();
+        let shown = self.shown_width();
+        let captions: Vec<Vec<Vec<String>>> = self
+            .rows
+            .iter()
+            .map(|row| row.tiles.iter().map(|tile| self.caption_lines(tile, shown, &ruler)).collect())
+            .collect();
+        let widest = |lines: &mut dyn Iterator<Item = &String>, size| {
+            lines.map(|line| ruler.width(line, size).ceil() as u32).max().unwrap_or(0)
         };
-        let (w, h) = (picture.size.width as usize, picture.size.height as usize);
-        let (shown_w, shown_h, tile) = (shown.width as usize, shown.height as usize, self.tile as usize);
-        let (left, top) = (left + (tile - shown_w) / 2, top + (tile - shown_h) / 2);
-        for y in 0..shown_h {
-            for x in 0..shown_w {
-                let from = 3 * ((y * h / shown_h) * w + x * w / shown_w);
-                let to = 3 * ((top + y) * width + left + x);
-                pixels[to..to + 3].copy_from_slice(&picture.pixels[from..from + 3]);
+        let cell = shown
+            .max(widest(&mut captions.iter().flatten().flatten(), CAPTION))
+            .max(widest(&mut self.columns.iter(), LABEL));
+        let gap = if self.wrap { WIDE_GAP } else { GAP };
+        let pitch = cell + gap;
+        let columns = self.rows.iter().map(|row| row.tiles.len()).max().unwrap_or(0) as u32;
+        let title = ruler.width(&self.title, TITLE).ceil() as u32;
+        let width = (2 * MARGIN + LABEL_COLUMN + columns * pitch).max(NARROWEST).max(2 * MARGIN + title);
+
+        let mut words = Vec::new();
+        let margin = f64::from(MARGIN);
+        words.push(Word::new(&self.title, (margin, margin + 14.0), TITLE, Align::Left, INK));
+        let mut y = MARGIN + TITLE_ROW;
+        for line in ruler.wrap(&self.subtitle, f64::from(width - 2 * MARGIN), LABEL) {
+            words.push(Word::new(&line, (margin, f64::from(y)), LABEL, Align::Left, SOFT));
+            y += LABEL_LINE;
+        }
+        y += 4;
+        let left = MARGIN + LABEL_COLUMN;
+        let middle = |column: usize| f64::from(left + column as u32 * pitch) + f64::from(cell) / 2.0;
+        if !self.columns.is_empty() {
+            y += COLUMN_HEAD;
+        }
+        for (column, name) in self.columns.iter().enumerate() {
+            words.push(Word::new(name, (middle(column), f64::from(y) - 12.0), LABEL, Align::Center, SOFT));
+        }
+        // A row without captions among others that have some is as high as one with a line.
+        let least = usize::from(captions.iter().flatten().any(|lines| !lines.is_empty()));
+        let mut tops = Vec::with_capacity(self.rows.len());
+        for (row, captions) in self.rows.iter().zip(&captions) {
+            tops.push(y);
+            words.extend(self.label_words(row, y, &ruler));
+            let below = f64::from(y + self.tile);
+            for (column, lines) in captions.iter().enumerate() {
+                for (number, line) in lines.iter().enumerate() {
+                    let at = (middle(column), below + 10.0 + f64::from(CAPTION_LINE) * number as f64);
+                    words.push(Word::new(line, at, CAPTION, Align::Center, SOFT));
+                }
             }
+            let lines = captions.iter().map(Vec::len).max().unwrap_or(0).max(least) as u32;
+            y += self.tile + gap + if lines > 0 { CAPTION_ROW + CAPTION_LINE * (lines - 1) } else { 0 };
+        }
+        Layout { size: Size::new(width, y + MARGIN), tops, left, pitch, cell, words }
+    }
+
+    fn caption_lines(&self, tile: &Tile, shown: u32, ruler: &Ruler) -> Vec<String> {
+        match (tile.caption.is_empty(), self.wrap) {
+            (true, _) => Vec::new(),
+            (_, true) => ruler.wrap(&tile.caption, f64::from(shown), CAPTION),
+            (_, false) => tile.caption.lines().map(str::to_owned).collect(),
+        }
+    }
+
+    /// The label's lines, centred on the tiles; the first is the darkest.
+    fn label_words(&self, row: &Row, top: u32, ruler: &Ruler) -> Vec<Word> {
+        let room = f64::from(LABEL_COLUMN - GAP);
+        let lines: Vec<(String, _)> = row
+            .label
+            .iter()
+            .enumerate()
+            .flat_map(|(place, text)| {
+                let color = if place == 0 { INK } else { SOFT };
+                ruler.wrap(text, room, LABEL).into_iter().map(move |line| (line, color))
+            })
+            .collect();
+        let line_height = f64::from(LABEL_LINE);
+        let first = f64::from(top) + f64::from(self.tile) / 2.0 - line_height / 2.0 * (lines.len() as f64 - 1.0);
+        let word = |(number, (line, color)): (usize, (String, _))| {
+            let at = (f64::from(MARGIN), first + line_height * number as f64);
+            Word::new(&line, at, LABEL, Align::Left, color)
+        };
+        lines.into_iter().enumerate().map(word).collect()
+    }
+
+    /// The pictures of one cell, whose left upper corner is at `(left, top)`.
+    fn draw_tile(&self, tile: &Tile, page: &mut Rgb8, left: u32, top: u32, cell: u32) -> Result<()> {
+        let side = small_side(self.tile);
+        let left = left + (cell - self.shown_width()) / 2;
+        let wide = if tile.small.is_empty() { self.shown_width() } else { self.tile };
+        paste(&tile.picture, page, Rect { x: left, y: top, width: wide, height: self.tile })?;
+        for (place, small) in tile.small.iter().enumerate() {
+            let y = top + place as u32 * (self.tile - side);
+            paste(small, page, Rect { x: left + self.tile + GAP, y, width: side, height: side })?;
         }
         Ok(())
     }
+}
 
-    fn write_words<DB: DrawingBackend>(
-        &self,
-        canvas: &Canvas<'_, DB>,
-        top: u32,
-        row_height: u32,
-    ) -> super::canvas::Drawn<DB> {
-        let margin = f64::from(MARGIN);
-        canvas.text(&self.title, (margin, margin + 14.0), TITLE, Align::Left, INK)?;
-        canvas.text(&self.subtitle, (margin, margin + 42.0), LABEL, Align::Left, SOFT)?;
-        let pitch = self.pitch();
-        let middle = |x: usize| f64::from(MARGIN + LABEL_COLUMN + x as u32 * pitch + (pitch - GAP) / 2);
-        for (x, name) in self.columns.iter().enumerate() {
-            canvas.text(name, (middle(x), f64::from(top) - 12.0), LABEL, Align::Center, SOFT)?;
+/// `picture` as large as it fits, in the middle of a box of the page.
+fn paste(picture: &Rgb8, page: &mut Rgb8, place: Rect) -> Result<()> {
+    picture.view().check()?;
+    let shown = scaled(picture, fit(picture.size, place.size()))?;
+    let row = 3 * shown.size.width as usize;
+    let (x, y) = (place.x + (place.width - shown.size.width) / 2, place.y + (place.height - shown.size.height) / 2);
+    for (number, from) in shown.pixels.chunks_exact(row).enumerate() {
+        let to = 3 * ((y as usize + number) * page.size.width as usize + x as usize);
+        page.pixels[to..to + row].copy_from_slice(from);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(side: u32, value: u8) -> Rgb8 {
+        Rgb8 { pixels: vec![value; 3 * (side * side) as usize], size: Size::square(side) }
+    }
+
+    #[test]
+    fn a_small_picture_is_enlarged_by_whole_pixels_and_a_large_one_is_averaged() {
+        let pair = Rgb8 { pixels: vec![0, 0, 0, 255, 255, 255], size: Size::new(2, 1) };
+        let large = scaled(&pair, Size::new(4, 2)).unwrap();
+        let row = [0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255];
+        assert_eq!(large.pixels, [row, row].concat());
+        let gray = scaled(&pair, Size::new(1, 1)).unwrap().pixels[0];
+        assert!((127..=128).contains(&gray), "{gray}");
+        assert_eq!(fit(Size::new(500, 375), Size::new(338, 224)), Size::new(299, 224));
+        assert_eq!(fit(Size::new(9000, 1), Size::new(338, 224)), Size::new(338, 1));
+    }
+
+    #[test]
+    fn pictures_lie_side_by_side_and_long_captions_make_rows_higher_and_not_wider() {
+        let tile = |caption: &str| Tile {
+            picture: plain(7, 90),
+            small: vec![plain(3, 10), plain(3, 20)],
+            caption: caption.into(),
+        };
+        let sheet = |caption: &str| Sheet {
+            title: "t".into(),
+            rows: vec![Row { label: vec!["l".into()], tiles: vec![tile(caption), tile("")] }; 2],
+            tile: 100,
+            small: true,
+            wrap: true,
+            ..Sheet::default()
+        };
+        let (short, long) = (sheet("word").layout(), sheet("many words that need more than a line of text").layout());
+        assert_eq!((long.size.width, long.pitch), (short.size.width, short.pitch));
+        assert!(long.tops[1] > short.tops[1]);
+        let page = image::load_from_memory(&sheet("word").png().unwrap()).unwrap().into_rgb8();
+        assert_eq!(page.dimensions(), (short.size.width, short.size.height));
+        let (x, y) = (short.left + short.pitch, short.tops[1]);
+        for (dx, dy, value) in
+            [(0, 0, 90), (99, 99, 90), (100, 0, 255), (106, 0, 10), (152, 46, 10), (106, 53, 20), (152, 99, 20)]
+        {
+            assert_eq!(page.get_pixel(x + dx, y + dy).0, [value; 3], "{dx} {dy}");
         }
-        for (y, row) in self.rows.iter().enumerate() {
-            let start = f64::from(top + y as u32 * row_height);
-            let first = start + f64::from(self.tile) / 2.0 - 9.0 * (row.label.len() as f64 - 1.0);
-            for (line, text) in row.label.iter().enumerate() {
-                let color = if line == 0 { INK } else { SOFT };
-                canvas.text(text, (margin, first + 18.0 * line as f64), LABEL, Align::Left, color)?;
-            }
-            for (x, (_, caption)) in row.tiles.iter().enumerate() {
-                let at = (middle(x), start + f64::from(self.tile) + 9.0);
-                canvas.text(caption, at, CAPTION, Align::Center, SOFT)?;
-            }
-        }
-        Ok(())
     }
 }

@@ -1,0 +1,87 @@
+//! A recipe in words and tables.
+
+use super::shortened;
+use crate::augment::Policy;
+use crate::cli::table::table;
+use crate::cli::transform::describe;
+use crate::recipe::{Preset, Recipe};
+use crate::schedule::{Schedule, Stage};
+
+/// The recipes and policies there are.
+pub(super) fn list() -> String {
+    let row = |name: &str, about: &str| format!("{name:30}  {about}\n");
+    let mut text: String = Preset::names().map(|(name, about)| row(name, &about)).collect();
+    text += "\nAugmentation policies, for --augment or a recipe's `augment`:\n";
+    text.extend(crate::augment::NAMES.iter().map(|(name, about)| row(name, about)));
+    text
+}
+
+/// The settings as text.
+pub(super) fn words(preset: &Preset, schedule: &Schedule) -> String {
+    let Preset { name, about, transform, train, .. } = preset;
+    let mut text = format!("{name}: {about}\n\ntransform  {}\n", describe(transform));
+    let stages = schedule.stages();
+    let (first, last) = (&stages[0], &stages[stages.len() - 1]);
+    text += &format!(
+        "schedule   {}: {} equivalent epochs at {} px, {:.1} passes over the images ({:.1} decoded), {} stages, batches of {}\n",
+        schedule.name(),
+        schedule.epochs(),
+        schedule.base(),
+        schedule.image_epochs(),
+        schedule.decoded_epochs(),
+        stages.len(),
+        first.effective_batch(),
+    );
+    text += &format!(
+        "trainer    ViT `{}`, drop path {}, AdamW: rate {} to {}, warm-up {:.1} % of the compute, weight decay {}, clip {}, \
+         label smoothing {}\n",
+        train.model,
+        train.drop_path,
+        train.lr,
+        train.min_lr,
+        100.0 * train.warmup_under(schedule),
+        train.weight_decay,
+        train.clip,
+        train.label_smoothing
+    );
+    if let Some(policy) = &transform.augment {
+        text += &format!("\npolicy     {policy}\n\n{}", policy_table(policy, transform, first, last));
+    }
+    text
+}
+
+/// What the policy can do, at the magnitudes of the first and the last stage.
+fn policy_table(policy: &Policy, recipe: &Recipe, first: &Stage, last: &Stage) -> String {
+    let magnitudes = [(first, 0.0), (last, 1.0)].map(|(s, progress)| recipe.magnitude_at(s, last.magnitude, progress));
+    if !policy.follows_magnitude() || magnitudes[0] == magnitudes[1] {
+        let rows: Vec<Vec<String>> = policy.describe(magnitudes[1]).into_iter().map(|(a, b)| vec![a, b]).collect();
+        return table(&["operation", "argument"], &rows);
+    }
+    let [early, late] = magnitudes.map(|magnitude| policy.describe(magnitude));
+    let rows: Vec<Vec<String>> = early.into_iter().zip(late).map(|((name, a), (_, b))| vec![name, a, b]).collect();
+    let head = magnitudes.map(|magnitude| format!("at magnitude {}", shortened(magnitude)));
+    table(&["operation", &head[0], &head[1]], &rows)
+}
+
+/// Header of [`stage_rows`].
+pub(super) const STAGE_HEAD: [&str; 6] = ["stage", "compute", "band", "magnitude", "batch", "passes"];
+
+/// The schedule as a table, with the magnitudes that the recipe makes of it.
+pub(super) fn stage_rows(recipe: &Recipe, schedule: &Schedule) -> Vec<Vec<String>> {
+    let last = schedule.stages().last().expect("a schedule has stages").magnitude;
+    let row = |(stage, passes): (&Stage, f64)| {
+        let batch = match stage.accumulate {
+            1 => stage.batch_size.to_string(),
+            parts => format!("{parts} x {}", stage.batch_size),
+        };
+        vec![
+            (stage.index + 1).to_string(),
+            format!("{:.1} to {:.1} %", 100.0 * stage.start, 100.0 * stage.end),
+            stage.band.to_string(),
+            shortened(recipe.magnitude_at(stage, last, stage.start)).to_string(),
+            batch,
+            format!("{passes:.1}"),
+        ]
+    };
+    schedule.stages().iter().zip(schedule.stage_image_epochs()).map(row).collect()
+}
