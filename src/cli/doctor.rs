@@ -276,6 +276,7 @@ impl Report {
             |stage: &Stage| stage.batch_size as u64 * 3 * u64::from(stage.band).pow(2) * size_of::<f32>() as u64;
         Facts {
             cores: plan.cores,
+            busy: self.host.is_busy(),
             memory_free: self.host.memory_free(),
             batch: plan.schedule.stages().iter().map(largest).max().unwrap_or(0),
             batches_beside: 1 + Cpu::RETURNED as u64,

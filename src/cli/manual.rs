@@ -35,7 +35,7 @@ pub(crate) fn completions(args: &Completions) -> Result<()> {
 pub(crate) fn manual(args: &Manual) -> Result<()> {
     let mut program = program();
     program.build();
-    let Some(out) = &args.out else { return super::print(&page(&Man::new(program))) };
+    let Some(out) = &args.out else { return super::print(&page(&man(&program))) };
     std::fs::create_dir_all(out).map_err(Error::io(out))?;
     let mut pages = 0;
     write(&program, out, &mut pages)?;
@@ -45,7 +45,7 @@ pub(crate) fn manual(args: &Manual) -> Result<()> {
 
 /// The page of a command and those of its subcommands: bandfeed-bench.1, bandfeed-bench-loader.1.
 fn write(command: &clap::Command, out: &Path, pages: &mut usize) -> Result<()> {
-    let man = Man::new(command.clone());
+    let man = man(command);
     let path = out.join(man.get_filename());
     std::fs::write(&path, page(&man)).map_err(Error::io(&path))?;
     *pages += 1;
@@ -53,6 +53,11 @@ fn write(command: &clap::Command, out: &Path, pages: &mut usize) -> Result<()> {
         .get_subcommands()
         .filter(|command| !command.is_hide_set())
         .try_for_each(|command| write(command, out, pages))
+}
+
+fn man(command: &clap::Command) -> Man {
+    // Else a subcommand's page would be of the program "doctor 0.1.0".
+    Man::new(command.clone()).source(concat!("bandfeed ", env!("CARGO_PKG_VERSION")))
 }
 
 fn page(man: &Man) -> String {

@@ -50,7 +50,7 @@ enum Command {
     /// Measure throughput.
     #[command(subcommand)]
     Bench(bench::Command),
-    /// Say what this machine has, how fast it loads a data set, and which options follow from that.
+    /// Look at this machine, measure loading on it, and say which options follow.
     Doctor(doctor::Args),
     /// Print a shell's script that completes commands and options.
     Completions(manual::Completions),

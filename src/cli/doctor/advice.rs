@@ -11,6 +11,8 @@ use crate::schedule::released::Reuse;
 pub(super) struct Facts {
     /// Threads of this process that can run at once.
     pub(super) cores: usize,
+    /// Other programs took the cores while it was measured.
+    pub(super) busy: bool,
     /// Bytes that may still be taken; `None` where the system does not tell.
     pub(super) memory_free: Option<u64>,
     /// Bytes of the schedule's largest batch.
@@ -89,11 +91,42 @@ pub(super) fn advise(facts: &Facts) -> Advice {
     advice
 }
 
+impl Facts {
+    /// Images a second that the storage is asked for at most: the loader asks for no more than it can make, and the trainer for no
+    /// more than it takes.
+    fn asked(&self) -> f64 {
+        let most = |rate: &dyn Fn(&Band) -> f64| self.bands.iter().map(rate).fold(0.0, f64::max);
+        let makes = most(&|band| band.rate);
+        self.wanted.map_or(makes, |wanted| makes.min(most(&|band| needed(wanted, self.base, band.band))))
+    }
+
+    /// Storage whose answers come late now and then, so that more should be under way.
+    fn is_uneven(&self) -> bool {
+        let Some(data) = &self.data else { return false };
+        let near = match data.cold {
+            Some(cold) => cold < 2.0 * self.asked(),
+            None => data.rotational == Some(true),
+        };
+        data.is_remote() || near
+    }
+}
+
+impl Data {
+    fn is_remote(&self) -> bool {
+        matches!(self.place, Some(Place::Network | Place::Host | Place::Program))
+    }
+}
+
 /// The fewest workers that come within a twentieth of the most images a second.
 fn workers(facts: &Facts, advice: &mut Advice) {
     let best = facts.scaling.iter().map(|(_, rate)| *rate).fold(0.0, f64::max);
     let chosen = facts.scaling.iter().find(|(_, rate)| *rate >= 0.95 * best);
     let (workers, why) = match (chosen, facts.scaling.first()) {
+        (Some(&(workers, _)), _) if facts.busy && workers < facts.cores => {
+            let text =
+                "other programs were busy on them while it was measured, so that the rates by workers tell nothing";
+            (facts.cores, format!("as many as the {} that may be used: {text}", count(facts.cores as f64, "core")))
+        }
         (Some(&(workers, rate)), Some(&(1, alone))) if workers > 1 => {
             let more = if workers < facts.cores { "; more bring nothing" } else { "" };
             (
@@ -123,9 +156,7 @@ fn workers(facts: &Facts, advice: &mut Advice) {
 fn memory(facts: &Facts, advice: &mut Advice) -> Option<u64> {
     /// More do not help a trainer of even steps; a slow or uneven storage is worth twice as many.
     const USUAL: u64 = 4;
-    let uneven = facts.data.as_ref().is_some_and(|data| {
-        matches!(data.place, Some(Place::Network | Place::Host | Place::Program)) || data.rotational == Some(true)
-    });
+    let uneven = facts.is_uneven();
     let wished = if uneven { 2 * USUAL } else { USUAL };
     let needs = |ahead: u64| (ahead + facts.batches_beside) * facts.batch;
     let Some(budget) = facts.memory_free.map(|free| free / 4 * 3) else {
@@ -225,7 +256,7 @@ fn feeding(facts: &Facts, left: Option<u64>, advice: &mut Advice) {
     if let Some((ratio, _)) = gains {
         reached = ratio;
         let text = format!(
-            "augmenting on the band instead of the base size makes {:.2} times as many images there; AugmentAt::Band tells what it changes",
+            "augmenting on the band instead of the base size makes {:.2} times as many images there; docs/recipes.md tells what it changes",
             ratio / plain
         );
         advice.lines.push(Line::ok("augment at", text));
@@ -234,7 +265,12 @@ fn feeding(facts: &Facts, left: Option<u64>, advice: &mut Advice) {
     if reached < 1.0 {
         reached = replay(facts, wanted, left, reached, advice);
     }
-    if reached < 1.0 {
+    if reached >= 1.0 {
+        let text = format!(
+            "with that the loader makes {reached:.2} times what the trainer takes, at the band where it is scarcest"
+        );
+        advice.lines.push(Line::ok("then fed", text));
+    } else {
         let text = format!(
             "the trainer will still wait {:.0} % of its time at the scarcest band. What is left: more cores, or a trainer that is \
              slower than it could be. Packed records, whose bytes fall with the band, are not in this version",
@@ -297,11 +333,7 @@ fn replay(facts: &Facts, wanted: f64, left: Option<u64>, before: f64, advice: &m
 fn storage(facts: &Facts, advice: &mut Advice) {
     let Some(data) = &facts.data else { return };
     let fits = facts.memory_free.is_some_and(|free| data.bytes <= free);
-    let makes = facts.bands.iter().map(|band| band.rate).fold(0.0, f64::max);
-    let takes =
-        facts.wanted.map(|wanted| facts.bands.iter().map(|b| needed(wanted, facts.base, b.band)).fold(0.0, f64::max));
-    // The loader asks for no more than it can make, and the trainer for no more than it takes.
-    let asked = takes.map_or(makes, |takes| takes.min(makes));
+    let asked = facts.asked();
     let slow = data.cold.is_some_and(|cold| cold < asked);
     if let Some(cold) = data.cold {
         let rate = format!(
@@ -328,7 +360,7 @@ fn storage(facts: &Facts, advice: &mut Advice) {
         advice.lines.push(Line::note("storage", text));
     }
     if data.folder {
-        let remote = matches!(data.place, Some(Place::Network | Place::Host | Place::Program));
+        let remote = data.is_remote();
         let why = if remote {
             Some("each image is opened over the network or by another machine".to_owned())
         } else if data.rotational == Some(true) && slow && !fits {

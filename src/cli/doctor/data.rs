@@ -126,17 +126,19 @@ impl DataSet {
             (jpeg, 0.0) => format!("{:.0} % JPEG", 100.0 * jpeg),
             (jpeg, progressive) => format!("{:.0} % JPEG ({:.0} % progressive)", 100.0 * jpeg, 100.0 * progressive),
         };
-        lines.push(Line::ok(
-            "images",
-            format!(
-                "{exact}{} in all; {} and {:.0} x {:.0} pixels in the mean; {kinds}; by {} of them",
-                size(self.bytes()),
-                size(self.mean_bytes as u64),
-                self.mean_width,
-                self.mean_height,
-                self.sampled
-            ),
-        ));
+        if self.readable > 0 {
+            lines.push(Line::ok(
+                "images",
+                format!(
+                    "{exact}{} in all; {} and {:.0} x {:.0} pixels in the mean; {kinds}; by {} of them",
+                    size(self.bytes()),
+                    size(self.mean_bytes as u64),
+                    self.mean_width,
+                    self.mean_height,
+                    self.sampled
+                ),
+            ));
+        }
         if let Some(error) = &self.first_error {
             let text =
                 format!("{} of {} give no image; the first: {error}", self.sampled - self.readable, self.sampled);
@@ -235,7 +237,7 @@ mod tests {
     #[test]
     fn images_and_their_files_are_told() {
         let folder = tempfile::tempdir().unwrap();
-        let demo = crate::demo_data::DemoData { train_per_class: 2, val_per_class: 1, side: 48, ..Default::default() };
+        let demo = crate::demo_data::DemoData { train_per_class: 2, val_per_class: 1, side: 64, ..Default::default() };
         demo.write(folder.path()).unwrap();
         let root = folder.path().join("train");
         let source = crate::source::Folder::open(&root).unwrap();
@@ -243,7 +245,8 @@ mod tests {
         std::fs::write(&broken, b"no image").unwrap();
         let (mut set, files) = DataSet::of(&source).unwrap();
         assert_eq!((set.sampled, set.readable, set.folder), (source.len(), source.len() - 1, true));
-        assert_eq!((set.mean_width, set.jpeg, set.progressive), (48.0, 1.0, 0.0));
+        assert_eq!((set.jpeg, set.progressive), (1.0, 0.0));
+        assert!((60.0..80.0).contains(&set.mean_width), "{set:?}");
         assert_eq!(files.paths.len(), source.len());
         assert!(set.first_error.as_ref().unwrap().contains(broken.to_str().unwrap()), "{set:?}");
         set.read(&files, 1, Duration::from_millis(20)).unwrap();

@@ -17,6 +17,8 @@ pub(super) struct Host {
     /// Threads that can run at once under all of these; at least 1.
     pub(super) usable_cores: usize,
     pub(super) frequency_mhz: Option<u64>,
+    /// Threads that wanted a core in the last minute, in the mean, before anything was measured.
+    pub(super) load: Option<f64>,
     /// Bytes, as all below.
     pub(super) memory: Option<u64>,
     pub(super) memory_available: Option<u64>,
@@ -45,6 +47,7 @@ impl Host {
             limits,
             usable_cores: usable(crate::cli::cores(), limits.cores),
             frequency_mhz: system.cpus().iter().map(sysinfo::Cpu::frequency).max().and_then(above_0),
+            load: Some(System::load_average().one).filter(|_| cfg!(unix)),
             memory: above_0(system.total_memory()),
             memory_available: above_0(system.available_memory()),
             swap: (system.total_memory() > 0).then(|| system.total_swap()),
@@ -52,6 +55,11 @@ impl Host {
             shared_memory: shared_memory(),
             open_files: open_files(&files),
         }
+    }
+
+    /// Whether other programs take so much of the cores that what is measured here is too low.
+    pub(super) fn is_busy(&self) -> bool {
+        self.load.zip(self.logical_cores).is_some_and(|(load, cores)| load >= 0.5 * cores as f64)
     }
 
     /// Bytes that the process may still take.
@@ -92,6 +100,13 @@ impl Host {
         lines.push(match reasons.is_empty() {
             true => Line::ok("this process", format!("may use {usable}; no quota and no affinity keeps it from more")),
             false => Line::note("this process", format!("may use {usable}: {}", reasons.join("; "))),
+        });
+        lines.push(match self.load {
+            Some(load) if self.is_busy() => Line::note(
+                "load",
+                format!("{load:.1} threads in the last minute: other programs take the cores, so that what is measured here is too low"),
+            ),
+            load => Line::told("load", load.map(|load| format!("{load:.1} threads in the last minute"))),
         });
         let features = if machine.features.is_empty() { "none told".to_owned() } else { machine.features.join(" ") };
         lines.push(Line::ok("features", features));
@@ -235,5 +250,8 @@ mod tests {
         assert_eq!(host.memory_free(), Some(1_500_000_000));
         let free = Host { logical_cores: Some(8), affinity: Some(8), usable_cores: 8, ..Host::default() };
         assert!(free.processor(&machine).iter().all(|line| line.mark == Mark::Ok));
+        let busy = Host { load: Some(6.0), ..free.clone() };
+        assert!(busy.is_busy() && busy.processor(&machine).iter().any(|l| l.name == "load" && l.mark == Mark::Note));
+        assert!(!Host { load: Some(0.3), ..free }.is_busy());
     }
 }

@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_set_smaller_than_a_batch_is_measured() {
-        let data = DemoData { train_per_class: 1, val_per_class: 1, side: 48, ..DemoData::default() };
+        let data = DemoData { train_per_class: 1, val_per_class: 1, side: 64, ..DemoData::default() };
         let source: Arc<dyn Source> = Arc::new(data.generate().unwrap().0);
         assert!(source.len() < 64);
         let stage = Stage::fixed(48, 32, crate::BandCrop::Lanczos, 4096);

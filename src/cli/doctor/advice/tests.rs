@@ -8,6 +8,7 @@ fn workstation() -> Facts {
     let band = |band, rate| Band { band, rate, on_band: None, replayed: Vec::new() };
     Facts {
         cores: 8,
+        busy: false,
         memory_free: Some(64_000_000_000),
         batch: 150_000_000,
         batches_beside: 2,
@@ -71,9 +72,12 @@ fn workers_stop_where_more_bring_nothing() {
     let limited = advise(&Facts { cores: 2, scaling: vec![(1, 900.0), (2, 1700.0)], ..workstation() });
     assert_eq!(value(&limited, "--workers"), Some("2"));
     let saturated =
-        advise(&Facts { scaling: vec![(1, 900.0), (2, 1700.0), (4, 1800.0), (8, 1750.0)], ..workstation() });
+        advise(&Facts { scaling: vec![(1, 900.0), (2, 1700.0), (4, 1750.0), (8, 1740.0)], ..workstation() });
     assert_eq!(value(&saturated, "--workers"), Some("2"));
     assert!(line(&saturated, "workers").unwrap().text.contains("more bring nothing"), "{saturated:#?}");
+    let busy = advise(&Facts { busy: true, scaling: vec![(1, 900.0), (8, 910.0)], ..workstation() });
+    assert_eq!(value(&busy, "--workers"), Some("8"));
+    assert!(line(&busy, "workers").unwrap().text.contains("busy"), "{busy:#?}");
     let unmeasured = advise(&Facts { cores: 3, scaling: Vec::new(), bands: Vec::new(), data: None, ..workstation() });
     assert_eq!(value(&unmeasured, "--workers"), Some("3"));
     assert!(line(&unmeasured, "workers").unwrap().text.contains("not measured"));
@@ -85,6 +89,7 @@ fn the_gentlest_change_that_is_enough_is_taken() {
     let facts = short_by(1.8);
     let advice = advise(&facts);
     assert_eq!((value(&advice, "--replay"), value(&advice, "--augment-at")), (Some("twofold"), None), "{advice:#?}");
+    assert!(line(&advice, "then fed").unwrap().text.contains("1.06 times"), "{advice:#?}");
     // Augmenting on the band alone is enough.
     let mut on_band = short_by(1.8);
     on_band.bands[0].on_band = Some(2.0 * on_band.bands[0].rate);
@@ -104,6 +109,7 @@ fn what_stays_short_is_said() {
     let advice = advise(&short_by(5.0));
     assert_eq!(value(&advice, "--replay"), Some("fourfold"));
     assert!(line(&advice, "short").unwrap().text.contains("5.0 times"), "{advice:#?}");
+    assert!(line(&advice, "then fed").is_none());
     let still = line(&advice, "still short").unwrap();
     assert_eq!(still.mark, Mark::Note);
     assert!(still.text.contains("26 %") && still.text.contains("not in this version"), "{}", still.text);
@@ -157,6 +163,9 @@ fn slow_storage_matters_where_the_set_does_not_fit_into_memory() {
     let small = on(&|data| (data.cold, data.bytes) = (Some(90.0), 1_000_000_000));
     assert!(line(&small, "storage").unwrap().text.contains("only the first pass"), "{small:#?}");
     assert!(line(&small, "tar shards").is_none());
+    // A virtual disk that says so without reason.
+    let fast = on(&|data| data.rotational = Some(true));
+    assert_eq!((value(&fast, "--prefetch"), line(&fast, "tar shards")), (Some("4"), None));
     let unknown = on(&|data| data.cold = None);
     assert!(line(&unknown, "storage").unwrap().text.contains("not measured"));
 }
