@@ -4,7 +4,7 @@
 //! parameters from the same formula, so the file holds nothing but what is expected.
 
 use super::block::Block;
-use super::config::{TrainConfig, VitConfig};
+use super::config::{Precision, TrainConfig, VitConfig};
 use super::gradient::{self, Gradients, Workers};
 use super::vit::Vit;
 use crate::batch::{Batch, Images};
@@ -77,7 +77,7 @@ impl Case {
     /// As a step of training takes them.
     fn gradients(&self, chunk: usize) -> Gradients {
         let config = TrainConfig { chunk, ..self.config.clone() };
-        gradient::of_batch(&self.model, &config, &Workers::new(2).unwrap(), &self.batch(), 0, 0).unwrap()
+        gradient::of_batch(&self.model, &config, &Workers::new(2).unwrap(), &self.batch(), 0, 0, 1.0).unwrap()
     }
 
     /// By name, each divided by the number of images: gradients of the mean loss.
@@ -205,7 +205,7 @@ fn a_block_for_the_class_token_alone_equals_the_whole_block() {
     let tokens = TensorData::new(formula(-2.0, 4 * 10 * 8, 0.0, 1.0), [4, 10, 8]);
     let tokens = Tensor::<3>::from_data(tokens, &Device::flex());
     for block in &case.model.blocks {
-        let forward = |block: &Block, first_only| block.forward(tokens.clone(), first_only, |_| None);
+        let forward = |block: &Block, first_only| block.forward(tokens.clone(), first_only, Precision::F32, |_| None);
         let whole = forward(block, false);
         assert_eq!(whole.dims(), [4, 10, 8]);
         assert_close("class token", &host(forward(block, true)), &host(whole.narrow(1, 0, 1)), 1e-6);

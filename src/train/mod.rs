@@ -13,6 +13,7 @@
 mod block;
 mod checkpoint;
 mod config;
+mod ema;
 mod evaluate;
 mod feed;
 mod fit;
@@ -20,8 +21,10 @@ mod fit;
 mod golden;
 mod gradient;
 mod loss;
+mod names;
 mod optimizer;
 pub mod position;
+mod precision;
 mod report;
 mod safetensors;
 mod trainer;
@@ -32,14 +35,14 @@ use crate::error::Result;
 use crate::schedule::Stage;
 use serde::{Serialize, de::DeserializeOwned};
 
-pub use block::{Block, Branch, DropPath};
+pub use block::{Block, Branch, DropPath, LayerScale};
 pub use burn::tensor::Device;
 pub use config::{AdamWConfig, DropPathRule, Precision, TrainConfig, VitConfig};
 pub use evaluate::evaluate;
 pub use fit::{Checkpoints, Run, fit};
 pub use gradient::Gradients;
 pub use optimizer::AdamW;
-pub use report::{EvalReport, History, StageTotal, StepReport, Summary, Watch};
+pub use report::{EmaReport, EvalReport, History, StageTotal, StepReport, Summary, Watch};
 pub use trainer::Trainer;
 pub use vit::Vit;
 
