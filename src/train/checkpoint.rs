@@ -172,8 +172,12 @@ impl Trainer {
 }
 
 /// A checkpoint's tensors and text, found whole.
-pub(super) fn read(path: &Path) -> Result<Contents> {
-    let mut contents = safetensors::read(path)?;
+fn read(path: &Path) -> Result<Contents> {
+    whole(path, safetensors::read(path)?)
+}
+
+/// `contents` if they are a checkpoint's and as they were written.
+pub(super) fn whole(path: &Path, mut contents: Contents) -> Result<Contents> {
     let checksum = contents.metadata.remove(CHECKSUM);
     let format = contents.metadata.get("format").map(String::as_str).unwrap_or_default();
     if format != FORMAT {

@@ -22,13 +22,17 @@ mod golden;
 mod gradient;
 mod loss;
 mod names;
+mod nonfinite;
 mod optimizer;
 pub mod position;
 mod precision;
+mod predict;
 mod report;
 mod safetensors;
+mod timm;
 mod trainer;
 mod vit;
+mod weights;
 
 use crate::batch::Batch;
 use crate::error::Result;
@@ -41,10 +45,13 @@ pub use config::{AdamWConfig, DropPathRule, Precision, TrainConfig, VitConfig};
 pub use evaluate::evaluate;
 pub use fit::{Checkpoints, Run, fit};
 pub use gradient::Gradients;
+pub use nonfinite::{NonFinite, SuspectBatch, SuspectImage};
 pub use optimizer::AdamW;
+pub use predict::Predictor;
 pub use report::{EmaReport, EvalReport, History, StageTotal, StepReport, Summary, Watch};
 pub use trainer::Trainer;
 pub use vit::Vit;
+pub use weights::{About, Init, Weights};
 
 /// Where training batches come from: a loader, or anything that can say where it is.
 pub trait Feed {
@@ -56,6 +63,16 @@ pub trait Feed {
 
     /// The state from which the batches after the last one handed out come again.
     fn state(&self) -> Self::State;
+
+    /// What a person can find an image by, from its index in [`Batch::indices`]; `None` if the feed has no names.
+    fn name(&self, _index: u32) -> Option<String> {
+        None
+    }
+
+    /// Names of the classes by label; none if the feed has no names.
+    fn classes(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// One pass over a validation set.

@@ -47,10 +47,10 @@ const GAP: u32 = 6;
 const LABEL_COLUMN: u32 = 150;
 
 /// Words are drawn this many times as large and reduced: letters stand at whole pixels of the large picture only.
-const FINE: u32 = 3;
+pub(super) const FINE: u32 = 3;
 
 /// Reduces `words` by [`FINE`] and lays it over `pixels`, white being nothing.
-fn darken(pixels: &mut [u8], words: &[u8], width: usize) {
+pub(super) fn darken(pixels: &mut [u8], words: &[u8], width: usize) {
     let fine = FINE as usize;
     for (at, pixel) in pixels.iter_mut().enumerate() {
         let (x, y, c) = (at / 3 % width, at / 3 / width, at % 3);
@@ -58,6 +58,17 @@ fn darken(pixels: &mut [u8], words: &[u8], width: usize) {
         let sum: u32 = rows.flat_map(|row| (0..fine).map(move |dx| row + 3 * dx)).map(|at| u32::from(words[at])).sum();
         *pixel = (*pixel).min((sum / (FINE * FINE)) as u8);
     }
+}
+
+/// Writes a picture. A page of photos is large: half a second more makes it a fifth smaller.
+///
+/// # Errors
+/// [`Error::Io`] if the file cannot be written.
+pub(super) fn write_rgb(path: &Path, pixels: &[u8], width: u32, height: u32) -> Result<()> {
+    let file = std::io::BufWriter::new(std::fs::File::create(path).map_err(Error::io(path))?);
+    PngEncoder::new_with_quality(file, CompressionType::Best, FilterType::Adaptive)
+        .write_image(pixels, width, height, image::ExtendedColorType::Rgb8)
+        .map_err(|error| Error::Io { path: path.to_owned(), source: std::io::Error::other(error.to_string()) })
 }
 
 impl Sheet {
@@ -94,11 +105,7 @@ impl Sheet {
             area.present().map_err(|error| refused(&error))?;
         }
         darken(&mut pixels, &words, width as usize);
-        // A page of photos is large: half a second more makes it a fifth smaller.
-        let file = std::io::BufWriter::new(std::fs::File::create(path).map_err(Error::io(path))?);
-        PngEncoder::new_with_quality(file, CompressionType::Best, FilterType::Adaptive)
-            .write_image(&pixels, width, height, image::ExtendedColorType::Rgb8)
-            .map_err(|error| refused(&error))
+        write_rgb(path, &pixels, width, height)
     }
 
     /// From one tile to the next: as wide as a tile, or as the longest text over or under one.
