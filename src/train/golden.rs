@@ -47,9 +47,25 @@ struct Case {
 
 impl Case {
     fn new() -> Self {
-        let golden: Golden = serde_json::from_str(include_str!("../../tests/data/vit/golden.json")).unwrap();
-        let model =
-            VitConfig { dim: 8, depth: 2, heads: 2, patch: 2, mlp_ratio: 2.0, drop_path: 0.0, ..VitConfig::tiny(3) };
+        Self::of(include_str!("../../tests/data/vit/golden.json"), None)
+    }
+
+    fn with_layer_scale() -> Self {
+        Self::of(include_str!("../../tests/data/vit/layer_scale.json"), Some(0.1))
+    }
+
+    fn of(golden: &str, layer_scale: Option<f64>) -> Self {
+        let golden: Golden = serde_json::from_str(golden).unwrap();
+        let model = VitConfig {
+            dim: 8,
+            depth: 2,
+            heads: 2,
+            patch: 2,
+            mlp_ratio: 2.0,
+            drop_path: 0.0,
+            layer_scale,
+            ..VitConfig::tiny(3)
+        };
         let config = TrainConfig { label_smoothing: golden.label_smoothing, ..TrainConfig::new(model) };
         let mut values = BTreeMap::new();
         for (number, parameter) in golden.parameters.iter().enumerate() {
@@ -165,16 +181,16 @@ fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
 
 #[test]
 fn logits_equal_pytorchs() {
-    let case = Case::new();
-    let images = case.batch().images;
-    let images = Tensor::from_data(TensorData::new(images.as_slice().to_vec(), images.shape()), &Device::flex());
-    assert_close("logits", &host(case.model.forward(images, None)), &case.golden.logits, 1e-5);
+    for case in [Case::new(), Case::with_layer_scale()] {
+        let images = case.batch().images;
+        let images = Tensor::from_data(TensorData::new(images.as_slice().to_vec(), images.shape()), &Device::flex());
+        assert_close("logits", &host(case.model.forward(images, None)), &case.golden.logits, 1e-5);
+    }
 }
 
 #[test]
 fn loss_and_the_gradient_of_every_parameter_equal_pytorchs() {
-    let case = Case::new();
-    for chunk in [2, 16] {
+    for (case, chunk) in [(Case::new(), 2), (Case::new(), 16), (Case::with_layer_scale(), 3)] {
         let gradients = case.gradients(chunk);
         assert!((gradients.mean_loss() - case.golden.loss).abs() <= 1e-5, "{}", gradients.mean_loss());
         let mut found = case.of_mean_loss(&gradients);
