@@ -139,8 +139,8 @@ fn a_run_with_means_resumes_bit_for_bit_and_reports_each() {
     let mut other = trainer(config());
     let stop = AtomicBool::new(false);
     struct StopAt<'a>(u64, &'a AtomicBool);
-    impl bandfeed::train::Watch for StopAt<'_> {
-        fn step(&mut self, report: &bandfeed::train::StepReport) {
+    impl Watch for StopAt<'_> {
+        fn step(&mut self, report: &StepReport) {
             self.1.store(report.step + 1 == self.0, std::sync::atomic::Ordering::Relaxed);
         }
     }
@@ -202,20 +202,35 @@ fn frozen_layers_keep_every_bit_and_the_others_learn_as_before() {
 
 #[test]
 fn sixteen_bits_follow_the_losses_of_thirty_two() {
+    /// Steps left out because a gradient overflowed.
+    struct Skipped(u64);
+    impl Watch for Skipped {
+        fn step(&mut self, report: &StepReport) {
+            self.0 += u64::from(report.skipped);
+            assert!(report.grad_norm.is_finite());
+        }
+    }
     let losses = |precision| {
         let mut trainer = trainer(TrainConfig { precision, ..config() });
-        train(&mut trainer, &mut loader(None), None).unwrap();
-        trainer.history().losses.clone()
+        let (stop, mut skipped) = (AtomicBool::new(false), Skipped(0));
+        let run = Run { validation: None, checkpoints: None, stop: &stop, watch: &mut skipped };
+        fit(&mut trainer, &mut loader(None), run).unwrap();
+        (trainer.history().losses.clone(), skipped.0)
     };
-    let full = losses(Precision::F32);
-    for precision in [Precision::Bf16, Precision::F16] {
-        let low = losses(precision);
+    let (full, skipped) = losses(Precision::F32);
+    assert_eq!(skipped, 0);
+    let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
+    // In half precision the first steps find the scale of the loss and move no weight.
+    for (precision, most_skipped, tolerance) in [(Precision::Bf16, 0, 0.01), (Precision::F16, 6, 0.03)] {
+        let (low, skipped) = losses(precision);
+        assert!(skipped <= most_skipped, "{precision}: {skipped} of {} steps left out", full.len());
         assert_eq!(low.len(), full.len());
         assert_ne!(low, full, "{precision} computes in another type");
         let worst = low.iter().zip(&full).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(worst < 0.1, "{precision}: losses up to {worst} apart");
-        let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
-        assert!((mean(&low) - mean(&full)).abs() < 0.01, "{precision}: {} and {}", mean(&low), mean(&full));
+        assert!(worst < 0.1, "{precision}: losses up to {worst} apart, {skipped} steps left out");
+        let apart = (mean(&low) - mean(&full)).abs();
+        assert!(apart < tolerance, "{precision}: {apart} apart in the mean, {skipped} steps left out");
+        println!("{precision}: up to {worst}, in the mean {apart} apart over {} steps, {skipped} left out", full.len());
     }
 }
 

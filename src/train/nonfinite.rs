@@ -103,10 +103,10 @@ impl<S: Serialize + for<'a> Deserialize<'a>> NonFinite<S> {
     /// The step's batches once more, pixel for pixel, from a feed that goes on from the record's own state:
     ///
     /// ```no_run
-    /// # fn main() -> bandfeed::Result<()> {
-    /// # let (source, schedule, recipe): (std::sync::Arc<dyn bandfeed::Source>, bandfeed::Schedule, bandfeed::Recipe) = todo!();
     /// use bandfeed::loader::{Loader, State};
     /// use bandfeed::train::NonFinite;
+    /// # use bandfeed::{Recipe, Schedule, Source};
+    /// # fn again(source: std::sync::Arc<dyn Source>, schedule: Schedule, recipe: Recipe) -> bandfeed::Result<()> {
     /// let record = NonFinite::<State>::read("run/checkpoints/nonfinite.json".as_ref())?;
     /// let loader = Loader::builder(source, schedule).recipe(recipe).seed(record.seed).resume(record.feed.clone());
     /// let batches = record.replay(&mut loader.build()?)?;
