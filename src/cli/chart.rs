@@ -19,6 +19,8 @@
 
 mod canvas;
 mod draw;
+#[cfg(feature = "train")]
+pub(crate) mod matrix;
 pub(crate) mod sheet;
 mod ticks;
 

@@ -8,6 +8,8 @@ mod decode;
 #[cfg(feature = "train")]
 mod demo;
 mod doctor;
+#[cfg(feature = "train")]
+mod eval;
 pub mod fit;
 mod inspect;
 #[cfg(feature = "train")]
@@ -21,6 +23,8 @@ mod table;
 #[cfg(feature = "train")]
 mod train;
 mod transform;
+#[cfg(feature = "train")]
+mod weights;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -43,6 +47,12 @@ enum Command {
     /// Make a small data set, train on it under EfficientTrain++, and show what happened.
     #[cfg(feature = "train")]
     Demo(demo::Args),
+    /// Measure a model on a set of images, class by class.
+    #[cfg(feature = "train")]
+    Eval(eval::Args),
+    /// Write a checkpoint's weights for timm's VisionTransformer.
+    #[cfg(feature = "train")]
+    Export(weights::Args),
     /// Print a schedule as a table and draw it.
     Schedule(schedule::Args),
     /// Show what a recipe does to images.
@@ -56,9 +66,9 @@ enum Command {
     Completions(manual::Completions),
     /// Print the manual page, or write one for each command.
     Man(manual::Manual),
-    /// Train and demo are not in this build.
+    /// Train, demo, eval and export are not in this build.
     #[cfg(not(feature = "train"))]
-    #[command(name = "train", visible_alias = "demo", about = "Not in this build: add `--features train`")]
+    #[command(name = "train", visible_aliases = ["demo", "eval", "export"], about = "Not in this build: add `--features train`")]
     NoTrain {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
         _rest: Vec<String>,
@@ -97,6 +107,10 @@ pub fn run() -> ExitCode {
         Command::Train(args) => train::run(&args),
         #[cfg(feature = "train")]
         Command::Demo(args) => demo::run(&args),
+        #[cfg(feature = "train")]
+        Command::Eval(args) => eval::run(&args).map(|()| ExitCode::SUCCESS),
+        #[cfg(feature = "train")]
+        Command::Export(args) => weights::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Schedule(args) => schedule::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Inspect(args) => inspect::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Bench(command) => bench::run(&command),

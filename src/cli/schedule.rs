@@ -108,7 +108,12 @@ fn number(value: f64) -> String {
 }
 
 fn table(schedule: &Schedule, dataset_len: Option<u64>) -> String {
-    let mut head = vec!["stage", "compute", "band", "tokens", "crop", "magnitude", "batch", "passes"];
+    let mut head = vec!["stage", "compute", "band", "tokens", "crop", "magnitude", "batch"];
+    let accumulates = schedule.stages().iter().any(|stage| stage.accumulate > 1);
+    if accumulates {
+        head.push("step");
+    }
+    head.push("passes");
     if dataset_len.is_some() {
         head.push("images");
     }
@@ -132,8 +137,9 @@ fn table(schedule: &Schedule, dataset_len: Option<u64>) -> String {
             crop,
             stage.magnitude.to_string(),
             batch,
-            format!("{passes:.1}"),
         ];
+        row.extend(accumulates.then(|| stage.effective_batch().to_string()));
+        row.push(format!("{passes:.1}"));
         row.extend(images.as_ref().map(|images| images[stage.index].to_string()));
         row.extend(replays.then(|| stage.replay.times.to_string()));
         row.push(format!("{:.2}x", stage.load()));
@@ -147,6 +153,9 @@ fn table(schedule: &Schedule, dataset_len: Option<u64>) -> String {
     text.push_str(
         "\nload: images per unit of compute that the loader must decode, relative to a run at the base size\n",
     );
+    if accumulates {
+        text.push_str("step: images behind one optimiser step, whose batches are summed\n");
+    }
     if replays {
         text.push_str(&format!(
             "uses: how often a decoded image is trained on; {} passes over the data are decoded\n",
@@ -211,7 +220,8 @@ fn json(schedule: &Schedule, dataset_len: Option<u64>) -> serde_json::Value {
             let mut row = serde_json::json!({
                 "index": stage.index, "start": stage.start, "end": stage.end, "band": stage.band,
                 "tokens": tokens(schedule, stage), "crop": stage.crop.to_string(), "magnitude": stage.magnitude,
-                "batch_size": stage.batch_size, "accumulate": stage.accumulate, "image_epochs": passes,
+                "batch_size": stage.batch_size, "accumulate": stage.accumulate,
+                "step_images": stage.effective_batch(), "image_epochs": passes,
                 "load": stage.load(), "replay": stage.replay.times, "replay_capacity": stage.replay.capacity,
                 "rate_scale": stage.rate_scale,
             });
@@ -320,10 +330,11 @@ mod tests {
         let cells: Vec<Vec<&str>> = rows.iter().map(|row| row.split_whitespace().collect()).collect();
         assert_eq!(
             cells[1],
-            ["0", "0.0", "-", "10.0", "%", "96", "36", "lanczos", "0", "256", "108.9", "139504851", "5.44x"]
+            ["0", "0.0", "-", "10.0", "%", "96", "36", "lanczos", "0", "256", "256", "108.9", "139504851", "5.44x"]
         );
-        let last =
-            ["9", "90.0", "-", "100.0", "%", "224", "196", "-", "9", "2", "x", "128", "20.0", "25623340", "1.00x"];
+        let last = [
+            "9", "90.0", "-", "100.0", "%", "224", "196", "-", "9", "2", "x", "128", "256", "20.0", "25623340", "1.00x",
+        ];
         assert_eq!(cells[10], last);
         assert!(text.contains("= 469 passes over the data"), "{text}");
     }

@@ -239,7 +239,7 @@ impl Schedule {
         for (index, row) in rows.iter().enumerate() {
             used += row.compute;
             let end = if index + 1 == rows.len() { 1.0 } else { short(used / total) };
-            let accumulate = if row.band == options.base { options.base_parts } else { 1 };
+            let (batch_size, accumulate) = options.batches(row.band, row.replay.times)?;
             let times = options.early_batch.times(row.band, options.base);
             let stage = Stage {
                 index,
@@ -249,7 +249,7 @@ impl Schedule {
                 base: options.base,
                 crop: options.crop.unwrap_or(own_crop),
                 magnitude: row.magnitude,
-                batch_size: options.batch_size * times / accumulate,
+                batch_size,
                 accumulate,
                 replay: row.replay,
                 rate_scale: short(options.early_batch.rate_scale(times)),

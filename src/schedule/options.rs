@@ -16,11 +16,13 @@ pub struct Options {
     /// `early_batch` says otherwise.
     /// The papers use 4096 over all ranks together.
     pub batch_size: usize,
-    /// Images behind one optimiser step on each rank, the same in every stage, made of as few and as large batches as
-    /// fit: `batch_size` is then the most images at the base size that the trainer holds at a time, and a stage of band B
-    /// holds up to `batch_size * (base / B)^2`. Each stage takes the largest divisor of `step_batch` that fits as its
-    /// batch and accumulates the rest. `None` has steps of `batch_size` images. Not with `base_parts` or `early_batch`,
-    /// which say otherwise what a batch is.
+    /// Images behind one optimiser step on each rank, the same in every stage, made in as few and as large batches as fit:
+    /// `batch_size` is then the most images at the base size that the trainer holds at a time, so that a stage of band B
+    /// holds up to `batch_size * (base / B)^2`. Each stage takes the largest divisor of `step_batch` that fits as its batch
+    /// and accumulates the others; one that would fill less than half of what fits is refused. With `early_batch` the steps
+    /// of small bands are larger by its rule. A stage that replays images cannot accumulate (a step's images would come
+    /// from several states of the buffer): there the whole step must fit. Not with `base_parts`, which says the
+    /// same for the base size alone. `None` has steps of `batch_size` images.
     pub step_batch: Option<usize>,
     /// In stages at the base size the batch is made in this many parts, each of `batch_size / base_parts` images, whose
     /// gradients are summed; it must divide `batch_size`. With 2 it is what EfficientTrain's script does (half the
@@ -127,11 +129,48 @@ impl Options {
             let reason = format!("{}: expected a divisor of batch_size, {}", self.base_parts, self.batch_size);
             return Err(Error::config("schedule.base_parts", reason));
         }
+        if self.step_batch == Some(0) {
+            return Err(Error::config("schedule.step_batch", "0: expected at least 1"));
+        }
+        if self.step_batch.is_some() && self.base_parts != 1 {
+            let reason =
+                format!("given with base_parts of {}; leave that out: step_batch cuts steps to fit", self.base_parts);
+            return Err(Error::config("schedule.step_batch", reason));
+        }
         Ok(())
     }
 }
 
 impl Options {
+    /// Images of a batch and batches of a step in a stage of this band, whose images are used `uses` times.
+    pub(super) fn batches(&self, band: u32, uses: u32) -> Result<(usize, usize)> {
+        let times = self.early_batch.times(band, self.base);
+        let Some(step) = self.step_batch else {
+            let parts = if band == self.base { self.base_parts } else { 1 };
+            return Ok((self.batch_size * times / parts, parts));
+        };
+        let refuse = |reason: String| Err(Error::config("schedule.step_batch", reason));
+        let step = step.saturating_mul(times);
+        let square = |side: u32| u128::from(side) * u128::from(side);
+        let most = self.batch_size as u128 * square(self.base) / square(band);
+        let most = usize::try_from(most).unwrap_or(usize::MAX).min(step);
+        if uses > 1 && most < step {
+            return refuse(format!(
+                "{step}: at {band} px at most {most} images fit, and steps whose images are used {uses} times cannot be \
+                 accumulated; use a larger batch_size, smaller steps, or no replay"
+            ));
+        }
+        let batch = (1..=most).rev().find(|batch| step.is_multiple_of(*batch)).unwrap_or(1);
+        if 2 * batch < most {
+            return refuse(format!(
+                "{step}: at {band} px at most {most} images fit, but its largest divisor below that is {batch}; use a number \
+                 with more divisors, such as {}",
+                step.next_multiple_of(self.batch_size)
+            ));
+        }
+        Ok((batch, step / batch))
+    }
+
     /// For schedules whose replay nobody has published.
     pub(super) fn no_replay(&self, name: &str) -> Result<()> {
         if self.replay == released::Reuse::Off {

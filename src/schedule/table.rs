@@ -81,7 +81,8 @@ impl Schedule {
     /// `replay_capacity = 1920` (batches' worth of new images in the buffer).
     ///
     /// Without a `crop` anywhere it is `options.crop`, else Lanczos. `options.base_parts` does not apply: a table says
-    /// `batch_size` and `accumulate` itself; and `options.replay` and `options.early_batch` are refused.
+    /// `batch_size` and `accumulate` itself; and `options.replay`,
+    /// `options.early_batch` and `options.step_batch` are refused.
     ///
     /// # Errors
     /// [`Error::Config`] names the line of a syntax error, of a value of the wrong kind and of an unknown key (with the
@@ -133,6 +134,10 @@ fn schedule(table: Table, options: &Options, default_name: &str) -> Result<Sched
     if options.early_batch != EarlyBatch::Off {
         let reason = format!("{}: a table says `batch_size` and `rate_scale` by stage", options.early_batch);
         return Err(Error::config("schedule.early_batch", reason));
+    }
+    if let Some(step) = options.step_batch {
+        let reason = format!("{step}: a table says `batch_size` and `accumulate` by stage");
+        return Err(Error::config("schedule.step_batch", reason));
     }
     let (base, patch) = (table.base.unwrap_or(options.base), table.patch.unwrap_or(options.patch));
     let epochs = table.epochs.unwrap_or(options.epochs);

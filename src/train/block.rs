@@ -1,9 +1,10 @@
 //! One transformer block: attention and a hidden layer, each behind a layer norm and on a branch beside the tokens.
 
-use super::config::VitConfig;
+use super::config::{Precision, VitConfig};
+use super::precision::{linear, lowered, raised};
 use super::vit::FirstWeights;
 use crate::rng::{Draw, Purpose};
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, Linear};
 use burn::tensor::{Device, Tensor, TensorData, activation::gelu, activation::softmax};
 
@@ -26,8 +27,32 @@ pub struct Block {
     pub expand: Linear,
     /// The hidden width to `D`.
     pub contract: Linear,
+    /// On the attention branch, if the model has layer scale.
+    pub ls1: Option<LayerScale>,
+    /// On the hidden layer's branch, if the model has layer scale.
+    pub ls2: Option<LayerScale>,
     #[module(skip)]
     heads: usize,
+}
+
+/// A learnt factor for each of a branch's `D` values ([`VitConfig::layer_scale`]).
+#[derive(Module, Debug)]
+pub struct LayerScale {
+    /// `D` factors.
+    pub gamma: Param<Tensor<1>>,
+}
+
+impl LayerScale {
+    fn new(value: f64, dim: usize, device: &Device) -> Self {
+        Self { gamma: Param::from_data(TensorData::new(vec![value as f32; dim], [dim]), device) }
+    }
+
+    fn scaled(scale: &Option<Self>, x: Tensor<3>) -> Tensor<3> {
+        match scale {
+            Some(scale) => x * scale.gamma.val().unsqueeze(),
+            None => x,
+        }
+    }
 }
 
 /// The two branches of a block.
@@ -42,6 +67,8 @@ pub enum Branch {
 impl Block {
     pub(super) fn new(config: &VitConfig, first: &mut FirstWeights<'_>) -> Self {
         let (dim, hidden) = (config.dim, config.hidden());
+        let layer_scale = || config.layer_scale.map(|value| LayerScale::new(value, dim, first.device));
+        let (ls1, ls2) = (layer_scale(), layer_scale());
         Self {
             norm1: first.norm(dim),
             // One matrix for all three would have to be cut after the product, and the gradient of each cut is written
@@ -53,16 +80,19 @@ impl Block {
             norm2: first.norm(dim),
             expand: first.linear(dim, hidden),
             contract: first.linear(hidden, dim),
+            ls1,
+            ls2,
             heads: config.heads,
         }
     }
 
     /// `(N, T, D)` to `(N, T, D)`, or to `(N, 1, D)` if only the first token is asked for. `mask` gives the factor
-    /// `(N, 1, 1)` of each branch, if it has one.
+    /// `(N, 1, 1)` of each branch, if it has one. Tokens are f32; what `precision` says is what matrices are multiplied in.
     pub fn forward(
         &self,
         tokens: Tensor<3>,
         first_only: bool,
+        precision: Precision,
         mask: impl Fn(Branch) -> Option<Tensor<3>>,
     ) -> Tensor<3> {
         let masked = |branch, x: Tensor<3>| match mask(branch) {
@@ -75,12 +105,14 @@ impl Block {
         } else {
             (normed.clone(), tokens)
         };
-        let tokens = tokens + masked(Branch::Attention, self.attention(asking, normed));
-        let hidden = gelu(self.expand.forward(layer_norm(&self.norm2, tokens.clone())));
-        tokens + masked(Branch::Hidden, self.contract.forward(hidden))
+        let attention = raised(self.attention(asking, normed, precision), precision);
+        let tokens = tokens + masked(Branch::Attention, LayerScale::scaled(&self.ls1, attention));
+        let hidden = gelu(linear(&self.expand, layer_norm(&self.norm2, tokens.clone()), precision));
+        let hidden = raised(linear(&self.contract, hidden, precision), precision);
+        tokens + masked(Branch::Hidden, LayerScale::scaled(&self.ls2, hidden))
     }
 
-    fn attention(&self, asking: Tensor<3>, normed: Tensor<3>) -> Tensor<3> {
+    fn attention(&self, asking: Tensor<3>, normed: Tensor<3>, precision: Precision) -> Tensor<3> {
         let [n, t, dim] = asking.dims();
         let width = dim / self.heads;
         let heads = |x: Tensor<3>| {
@@ -88,11 +120,12 @@ impl Block {
             x.reshape([n, t, self.heads, width]).swap_dims(1, 2)
         };
         // The scale goes to the queries, which are smaller than the scores.
-        let query = heads(self.query.forward(asking) / (width as f64).sqrt());
-        let key = heads(self.key.forward(normed.clone()));
-        let value = heads(self.value.forward(normed));
-        let mixed = softmax(query.matmul(key.transpose()), 3).matmul(value);
-        self.project.forward(mixed.swap_dims(1, 2).reshape([n, t, dim]))
+        let query = heads(linear(&self.query, asking, precision) / (width as f64).sqrt());
+        let key = heads(linear(&self.key, normed.clone(), precision));
+        let value = heads(linear(&self.value, normed, precision));
+        let shares = softmax(raised(query.matmul(key.transpose()), precision), 3);
+        let mixed = lowered(shares, precision).matmul(value);
+        linear(&self.project, mixed.swap_dims(1, 2).reshape([n, t, dim]), precision)
     }
 }
 
@@ -103,8 +136,8 @@ pub(super) fn layer_norm(norm: &LayerNorm, x: Tensor<3>) -> Tensor<3> {
 
 /// Stochastic depth of one chunk of images: which branches are left out, and by what factor the others make up for it.
 ///
-/// DeiT's rule: block `i` of `depth` drops each branch of each sample with chance `rate * i / (depth - 1)`, and divides
-/// the kept ones by the chance of keeping. The draws depend on seed, step and the image's place in the step only.
+/// Block `i` drops each branch of each sample with the chance of [`super::DropPathRule`] (DeiT's `rate * i / (depth - 1)`
+/// by default), and divides the kept ones by the chance of keeping. The draws depend on seed, step and the image's place in the step only.
 #[derive(Debug)]
 pub struct DropPath {
     masks: Vec<Option<Tensor<3>>>,
@@ -118,10 +151,9 @@ impl DropPath {
         }
         let mut draws: Vec<Draw> =
             (place..place + n).map(|image| Draw::at(seed, step, image as u64, Purpose::DropPath)).collect();
-        let last = (config.depth.max(2) - 1) as f64;
         let masks = (0..2 * config.depth)
             .map(|branch| {
-                let keep = 1.0 - config.drop_path * (branch / 2) as f64 / last;
+                let keep = 1.0 - config.drop_path_rule.chance(config.drop_path, branch / 2, config.depth);
                 let mask = draws.iter_mut().map(|draw| if draw.chance(keep) { (1.0 / keep) as f32 } else { 0.0 });
                 let mask = TensorData::new(mask.collect::<Vec<f32>>(), [n, 1, 1]);
                 (keep < 1.0).then(|| Tensor::from_data(mask, device))

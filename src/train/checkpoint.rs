@@ -1,14 +1,16 @@
 //! A run on disk: one safetensors file with weights, moments and the loss of every step as tensors, and the rest as
 //! text. Stochastic depth needs no state: its draws are a function of seed and step.
 
-use super::config::TrainConfig;
+use super::config::{TrainConfig, VitConfig};
+use super::names::{Fill, host, parameters};
 use super::optimizer::Moments;
+use super::precision::LossScale;
 use super::report::History;
 use super::safetensors::{self, Contents, Values};
 use super::trainer::Trainer;
 use crate::error::{Error, Result};
 use crate::schedule::Stage;
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -17,7 +19,7 @@ use std::fs;
 use std::path::Path;
 
 /// Name and version of the layout below.
-const FORMAT: &str = "bandfeed train 1";
+pub(super) const FORMAT: &str = "bandfeed train 1";
 const LOSSES: &str = "history.losses";
 /// Key of [`Contents::checksum`].
 const CHECKSUM: &str = "checksum";
@@ -32,6 +34,12 @@ struct Text<S> {
     /// Steps of each parameter's moments, by name.
     steps: BTreeMap<String, u64>,
     history: History,
+    /// Names of the classes; none in checkpoints of older versions.
+    #[serde(default)]
+    classes: Vec<String>,
+    /// In half precision.
+    #[serde(default)]
+    loss_scale: Option<LossScale>,
     feed: S,
 }
 
@@ -40,24 +48,26 @@ impl Trainer {
     /// from which the next batch comes.
     ///
     /// Tensors are `model.<parameter>` (matrices as input by output), `adam.first.<parameter>`,
-    /// `adam.second.<parameter>` and `history.losses`. For PyTorch they must be converted: timm's names are others
-    /// (`cls_token`, `pos_embed`, `blocks.0.norm1.weight` for `blocks.0.norm1.gamma`), its matrices are output by input,
-    /// its `attn.qkv` is query, key and value one below the other, and its `patch_embed.proj.weight` is `embed.weight`
-    /// transposed and folded to `(D, 3, patch, patch)`.
+    /// `adam.second.<parameter>`, `ema.<i>.<parameter>` and `history.losses`. [`super::Weights::export_timm`] writes
+    /// weights for PyTorch, whose names and layouts are others.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn save<S: Serialize>(&self, path: &Path, feed: &S) -> Result<()> {
-        let mut parameters = Parameters::default();
-        self.model.visit(&mut parameters);
         let mut tensors = BTreeMap::new();
         let mut steps = BTreeMap::new();
-        for (name, (id, values)) in parameters.found {
+        for (name, (id, values)) in parameters(&self.model) {
             if let Some(moments) = self.optimizer.moments.get(&id) {
                 let part = |moment: &Tensor<1>| Values { shape: values.shape.clone(), values: host(moment.clone()) };
                 tensors.insert(format!("adam.first.{name}"), part(&moments.first));
                 tensors.insert(format!("adam.second.{name}"), part(&moments.second));
                 steps.insert(name.clone(), moments.steps);
+            }
+            for (i, ema) in self.emas.iter().enumerate() {
+                if let Some(mean) = ema.tensors.get(&id) {
+                    let values = Values { shape: values.shape.clone(), values: host(mean.clone()) };
+                    tensors.insert(format!("ema.{i}.{name}"), values);
+                }
             }
             tensors.insert(format!("model.{name}"), values);
         }
@@ -70,6 +80,8 @@ impl Trainer {
             stage: self.stage.clone(),
             steps,
             history: self.history.clone(),
+            classes: self.classes.clone(),
+            loss_scale: Some(self.loss_scale),
             feed,
         };
         let json = |e: serde_json::Error| misfit(path, format!("the state cannot be written as JSON: {e}"));
@@ -100,34 +112,27 @@ impl Trainer {
         threads: usize,
         device: &Device,
     ) -> Result<(Self, S)> {
-        let mut contents = safetensors::read(path)?;
-        let checksum = contents.metadata.remove(CHECKSUM);
-        let damaged = checksum.is_none_or(|saved| saved != contents.checksum());
-        let Contents { metadata, mut tensors } = contents;
+        let Contents { metadata, mut tensors } = read(path)?;
         let text = |key: &str| metadata.get(key).map(String::as_str).unwrap_or_default();
-        if text("format") != FORMAT {
-            return Err(misfit(path, format!("expected format `{FORMAT}`, found `{}`", text("format"))));
-        }
-        if damaged {
-            return Err(misfit(path, "the file is damaged: its checksum does not fit its contents".into()));
-        }
         same_config(text("config"), &config).map_err(|reason| misfit(path, reason))?;
         let state: Text<S> = serde_json::from_str(text("state"))
             .map_err(|e| misfit(path, format!("the state does not fit this program: {e}")))?;
 
         let mut trainer = Self::new(config, state.band, threads, device)?;
-        let mut fill = Fill { path: Name::default(), tensors: &mut tensors, ids: BTreeMap::new(), missing: None };
+        let mut fill = Fill::new("model.", &mut tensors);
         trainer.model = trainer.model.clone().map(&mut fill);
-        if let Some(name) = fill.missing {
-            return Err(misfit(path, format!("tensor model.{name} is missing or has another shape")));
+        if let Some(misfitting) = fill.missing {
+            return Err(misfit(path, format!("tensor {misfitting}")));
         }
+        let ids = fill.ids;
+        let flat = |name: &str, tensors: &mut BTreeMap<String, Values>| {
+            let values = tensors.remove(name)?.values;
+            let len = values.len();
+            Some(Tensor::from_data(TensorData::new(values, [len]), device))
+        };
         for (name, steps) in state.steps {
-            let moment = |which: &str, tensors: &mut BTreeMap<String, Values>| {
-                let values = tensors.remove(&format!("adam.{which}.{name}"))?.values;
-                let len = values.len();
-                Some(Tensor::from_data(TensorData::new(values, [len]), device))
-            };
-            let parts = (fill.ids.get(&name), moment("first", fill.tensors), moment("second", fill.tensors));
+            let mut moment = |which: &str| flat(&format!("adam.{which}.{name}"), &mut tensors);
+            let parts = (ids.get(&name), moment("first"), moment("second"));
             let (Some(&(id, len)), Some(first), Some(second)) = parts else {
                 return Err(misfit(path, format!("the moments of {name} are missing")));
             };
@@ -136,6 +141,21 @@ impl Trainer {
             }
             trainer.optimizer.moments.insert(id, Moments { first, second, steps });
         }
+        for (i, ema) in trainer.emas.iter_mut().enumerate() {
+            for (name, &(id, len)) in &ids {
+                match flat(&format!("ema.{i}.{name}"), &mut tensors) {
+                    Some(mean) if mean.dims() == [len] => drop(ema.tensors.insert(id, mean)),
+                    Some(_) => {
+                        return Err(misfit(path, format!("ema.{i}.{name} has another shape than the parameter")));
+                    }
+                    None => {}
+                }
+            }
+            // There is a mean of all weights or, before the first step, of none.
+            if !ema.tensors.is_empty() && ema.tensors.len() != ids.len() {
+                return Err(misfit(path, format!("ema.{i} has {} of {} tensors", ema.tensors.len(), ids.len())));
+            }
+        }
         let losses = tensors.remove(LOSSES).map(|t| t.values).unwrap_or_default();
         if losses.len() as u64 != state.step {
             return Err(misfit(path, format!("it holds {} losses of {} steps", losses.len(), state.step)));
@@ -143,10 +163,30 @@ impl Trainer {
         if let Some(name) = tensors.keys().next() {
             return Err(misfit(path, format!("tensor {name} belongs to no part of this run")));
         }
+        trainer.classes = state.classes;
+        trainer.loss_scale = state.loss_scale.unwrap_or_default();
         trainer.history = History { losses, ..state.history };
         (trainer.step, trainer.epoch, trainer.stage) = (state.step, state.epoch, state.stage);
         Ok((trainer, state.feed))
     }
+}
+
+/// A checkpoint's tensors and text, found whole.
+fn read(path: &Path) -> Result<Contents> {
+    whole(path, safetensors::read(path)?)
+}
+
+/// `contents` if they are a checkpoint's and as they were written.
+pub(super) fn whole(path: &Path, mut contents: Contents) -> Result<Contents> {
+    let checksum = contents.metadata.remove(CHECKSUM);
+    let format = contents.metadata.get("format").map(String::as_str).unwrap_or_default();
+    if format != FORMAT {
+        return Err(misfit(path, format!("expected format `{FORMAT}`, found `{format}`")));
+    }
+    if checksum.is_none_or(|saved| saved != contents.checksum()) {
+        return Err(misfit(path, "the file is damaged: its checksum does not fit its contents".into()));
+    }
+    Ok(contents)
 }
 
 /// Copies a checkpoint, under a temporary name until it is whole.
@@ -161,7 +201,7 @@ pub(super) fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Gives a file that is whole on disk its name, and waits until the disk has the name too.
-fn publish(whole: &Path, path: &Path) -> Result<()> {
+pub(super) fn publish(whole: &Path, path: &Path) -> Result<()> {
     fs::rename(whole, path).map_err(Error::io(path))?;
     #[cfg(unix)]
     {
@@ -171,24 +211,40 @@ fn publish(whole: &Path, path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn folder_of(path: &Path) -> &Path {
+pub(super) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     }
 }
 
-fn misfit(path: &Path, reason: String) -> Error {
+pub(super) fn misfit(path: &Path, reason: String) -> Error {
     Error::Checkpoint { path: path.to_owned(), reason }
 }
 
-/// Compares settings as JSON, whose numbers are text: what was written is what is compared.
+/// Compares settings as JSON, whose numbers are text: what was written is what is compared. Settings that the saved ones
+/// do not have, being of an older version, had their standard values.
 fn same_config(saved: &str, now: &TrainConfig) -> Result<(), String> {
     let parse = |text: &str| serde_json::from_str::<Value>(text).map_err(|e| format!("settings: {e}"));
     let now = parse(&serde_json::to_string(now).map_err(|e| e.to_string())?)?;
-    match first_difference("", &parse(saved)?, &now) {
+    let mut saved = parse(saved)?;
+    let standard = TrainConfig::new(VitConfig::tiny(1));
+    fill_gaps(&mut saved, &parse(&serde_json::to_string(&standard).map_err(|e| e.to_string())?)?);
+    match first_difference("", &saved, &now) {
         Some((name, saved, now)) => Err(format!("it is of a run with {name} = {saved}, but this run has {now}")),
         None => Ok(()),
+    }
+}
+
+/// Gives `value` the fields of `standard` that it lacks.
+fn fill_gaps(value: &mut Value, standard: &Value) {
+    if let (Value::Object(fields), Value::Object(standard)) = (value, standard) {
+        for (key, standard) in standard {
+            match fields.get_mut(key) {
+                Some(field) => fill_gaps(field, standard),
+                None => drop(fields.insert(key.clone(), standard.clone())),
+            }
+        }
     }
 }
 
@@ -227,73 +283,6 @@ fn brief(value: &Value) -> String {
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
-    }
-}
-
-fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().try_to_vec().expect("parameters and moments are f32")
-}
-
-/// The path of the parameter that a walk over a module is at, such as `blocks.0.query.weight`.
-#[derive(Default)]
-struct Name(Vec<String>);
-
-impl Name {
-    fn get(&self) -> String {
-        self.0.join(".")
-    }
-}
-
-/// Collects parameters by name.
-#[derive(Default)]
-struct Parameters {
-    path: Name,
-    found: BTreeMap<String, (ParamId, Values)>,
-}
-
-impl ModuleVisitor for Parameters {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.0.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.0.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let value = param.val();
-        let values = Values { shape: value.dims().to_vec(), values: host(value) };
-        self.found.insert(self.path.get(), (param.id, values));
-    }
-}
-
-/// Sets parameters by name.
-struct Fill<'a> {
-    path: Name,
-    tensors: &'a mut BTreeMap<String, Values>,
-    /// Identity and number of values.
-    ids: BTreeMap<String, (ParamId, usize)>,
-    missing: Option<String>,
-}
-
-impl ModuleMapper for Fill<'_> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.0.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.0.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let name = self.path.get();
-        let shape = param.dims();
-        let Some(found) = self.tensors.remove(&format!("model.{name}")).filter(|t| t.shape == shape) else {
-            self.missing.get_or_insert(name);
-            return param;
-        };
-        self.ids.insert(name, (param.id, found.values.len()));
-        param.map(|old| Tensor::from_data(TensorData::new(found.values, shape), &old.device()))
     }
 }
 
@@ -375,6 +364,34 @@ mod tests {
         assert!(reason.contains("data[0] = \"photos\"") && reason.contains("has 1"), "{reason}");
         let reason = same_config(&saved, &of("words".into())).unwrap_err();
         assert!(reason.contains("with data = ") && reason.contains('…') && reason.len() < 200, "{reason}");
+    }
+
+    #[test]
+    fn a_checkpoint_from_before_a_setting_was_there_has_its_standard_value() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        // As the version before running means and layer scale wrote it.
+        let old = |contents: &mut Contents| {
+            let mut settings: Value = serde_json::from_str(&contents.metadata["config"]).unwrap();
+            let fields = settings.as_object_mut().unwrap();
+            for field in ["ema", "ema_warmup", "freeze", "precision"] {
+                fields.remove(field).unwrap();
+            }
+            for (of, field) in [("model", "layer_scale"), ("model", "drop_path_rule"), ("optimizer", "layer_decay")] {
+                fields[of].as_object_mut().unwrap().remove(field).unwrap();
+            }
+            let mut state: Value = serde_json::from_str(&contents.metadata["state"]).unwrap();
+            for field in ["classes", "loss_scale"] {
+                state.as_object_mut().unwrap().remove(field).unwrap();
+            }
+            contents.metadata.insert("config".into(), settings.to_string());
+            contents.metadata.insert("state".into(), state.to_string());
+        };
+        forged(&path, old);
+        load(&path).unwrap();
+        let averaged = TrainConfig { ema: vec![0.9], ..config() };
+        let error = Trainer::load::<u32>(&path, averaged, 1, &Device::flex()).unwrap_err().to_string();
+        assert!(error.contains("ema = [], but this run has [0.9]") || error.contains("ema[0]"), "{error}");
     }
 
     #[test]

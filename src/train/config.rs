@@ -172,7 +172,8 @@ pub struct AdamWConfig {
     /// The learning rate of a layer is multiplied by this to the power of the layers above it, `0..=1` without 0: BEiT's
     /// layer-wise decay, timm's `layer_decay`. Layer 0 is patch embedding, class token and position embedding; block `i`
     /// is layer `i + 1`; the last norm and the head are layer `depth + 1` and have the full rate. 1 is one rate for all;
-    /// fine-tuning takes 0.65 to 0.75. The share that weight decay takes goes with the rate.
+    /// fine-tuning takes 0.65 to 0.75. The share that weight decay takes goes with the rate. Timm 1.0.22 differs in the
+    /// last norm, which it counts to the last block.
     pub layer_decay: f64,
 }
 
@@ -245,7 +246,7 @@ pub struct TrainConfig {
     pub chunk: usize,
     /// Decays of the running means of the weights that are kept beside the model, each `0..1`; none by default. Timm's
     /// `model_ema_decay`: after each step, mean = decay mean + (1 - decay) weights. After the first step of a run the
-    /// mean is the weights. Each is evaluated beside the model.
+    /// mean is the weights. Each is evaluated beside the model, which takes as long again.
     #[serde(default)]
     pub ema: Vec<f64>,
     /// Lower decays at the beginning of a run, by the rule of timm's ModelEmaV3 (`model_ema_warmup`): after `n` steps the

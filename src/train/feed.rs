@@ -15,4 +15,13 @@ impl Feed for Loader {
     fn state(&self) -> State {
         Loader::state(self)
     }
+
+    fn name(&self, index: u32) -> Option<String> {
+        let source = self.source();
+        ((index as usize) < source.len()).then(|| source.name(index as usize))
+    }
+
+    fn classes(&self) -> Vec<String> {
+        self.source().classes().to_vec()
+    }
 }

@@ -2,19 +2,22 @@
 
 use super::evaluate::evaluate_until;
 use super::gradient::Gradients;
+use super::nonfinite::{NonFinite, SuspectBatch};
 use super::report::{EvalReport, StepReport, Summary, Watch};
 use super::trainer::Trainer;
 use super::{Feed, Validation};
 use crate::batch::Batch;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::schedule::Stage;
+use serde::Serialize;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Where and when checkpoints are written: besides the rules here, before and after each evaluation, when the run is
-/// asked to stop, when the feed fails, and at the end. `last.safetensors` is the newest, `best.safetensors` that of the best evaluation.
+/// asked to stop, when the feed fails, and at the end. `last.safetensors` is the newest, `best.safetensors` that of the best
+/// evaluation: the highest top-1 of the model or of a running mean of its weights.
 #[derive(Debug, Clone)]
 pub struct Checkpoints {
     /// The folder, made if it is not there.
@@ -34,6 +37,11 @@ impl Checkpoints {
     /// The newest checkpoint.
     pub fn last(&self) -> PathBuf {
         self.folder.join("last.safetensors")
+    }
+
+    /// The record of a step whose loss or gradient was not finite ([`NonFinite`]).
+    pub fn nonfinite(&self) -> PathBuf {
+        self.folder.join("nonfinite.json")
     }
 
     /// The checkpoint of the best evaluation.
@@ -74,10 +82,15 @@ pub struct Run<'a> {
 /// moves no weight.
 ///
 /// # Errors
-/// Whatever feed, validation and checkpoints yield; [`crate::Error::Training`] if loss or gradient is not finite. If feed
-/// or validation fail, all steps taken have been saved.
+/// Whatever feed, validation and checkpoints yield; [`crate::Error::Training`] if loss or gradient is not finite: where
+/// there are checkpoints, [`Checkpoints::nonfinite`] then tells which images it was and how to make them again. If any of
+/// these fail, all steps taken before have been saved.
 pub fn fit<F: Feed>(trainer: &mut Trainer, feed: &mut F, run: Run<'_>) -> Result<Summary> {
     let saved = (Instant::now(), trainer.step);
+    let classes = feed.classes();
+    if !classes.is_empty() {
+        trainer.classes = classes;
+    }
     let mut fit = Fit { trainer, run, step: None, announced: false, saved, kept: None };
     // Where the batches of the step at hand begin.
     let mut begin = feed.state();
@@ -107,7 +120,7 @@ pub fn fit<F: Feed>(trainer: &mut Trainer, feed: &mut F, run: Run<'_>) -> Result
         let wait = start.elapsed();
 
         if fit.step.as_ref().is_some_and(|step| !step.takes(batch.as_ref())) {
-            fit.update()?;
+            fit.update(feed, &begin)?;
             begin = here.clone();
         }
         let Some(batch) = batch else {
@@ -121,7 +134,7 @@ pub fn fit<F: Feed>(trainer: &mut Trainer, feed: &mut F, run: Run<'_>) -> Result
             fit.trainer.epoch = batch.epoch;
         }
         fit.begin_stage(&batch.stage)?;
-        fit.learn(&batch, wait)?;
+        fit.learn(&batch, wait, feed, &begin)?;
     }
 }
 
@@ -140,7 +153,8 @@ struct Fit<'a, 'b> {
 /// An optimiser step whose batches are being summed.
 struct Step {
     gradients: Gradients,
-    batches: usize,
+    /// What is to be told of the batches should something not be finite.
+    batches: Vec<SuspectBatch>,
     fresh: usize,
     magnitude: f64,
     stage: Stage,
@@ -167,12 +181,13 @@ impl Fit<'_, '_> {
         Ok(())
     }
 
-    /// Adds a batch to the step, and takes the step if it has all of its batches.
-    fn learn(&mut self, batch: &Batch, wait: Duration) -> Result<()> {
+    /// Adds a batch to the step, and takes the step if it has all of its batches. The step's first batch comes from
+    /// `begin`.
+    fn learn<F: Feed>(&mut self, batch: &Batch, wait: Duration, feed: &F, begin: &F::State) -> Result<()> {
         let start = Instant::now();
         let step = self.step.get_or_insert_with(|| Step {
             gradients: Gradients::default(),
-            batches: 0,
+            batches: Vec::new(),
             fresh: 0,
             magnitude: batch.magnitude,
             stage: batch.stage.clone(),
@@ -181,25 +196,41 @@ impl Fit<'_, '_> {
             wait: Duration::ZERO,
             compute: Duration::ZERO,
         });
-        if !batch.is_empty() {
-            step.gradients.add(self.trainer.gradient(batch, step.gradients.images())?);
-        }
-        step.batches += 1;
+        let gradients = match batch.is_empty() {
+            true => Gradients::default(),
+            false => self.trainer.any_gradient(batch, step.gradients.images())?,
+        };
+        step.batches.push(SuspectBatch::new(batch, gradients.losses()));
+        let finite = gradients.loss.is_finite();
+        step.gradients.add(gradients);
         step.fresh += batch.fresh;
         step.wait += wait;
         step.compute += start.elapsed();
-        if step.batches >= step.stage.accumulate {
-            self.update()?;
+        if !finite {
+            let step = self.step.take().expect("it was put there just now");
+            let what =
+                format!("the loss is {} in batch {} of images {:?}", step.gradients.loss, batch.step, batch.indices);
+            let loss = step.gradients.mean_loss();
+            return Err(self.not_finite(step, loss, None, what, feed, begin));
+        }
+        if step.batches.len() >= step.stage.accumulate {
+            self.update(feed, begin)?;
         }
         Ok(())
     }
 
-    fn update(&mut self) -> Result<()> {
-        let Some(step) = self.step.take().filter(|step| step.gradients.images() > 0) else { return Ok(()) };
+    fn update<F: Feed>(&mut self, feed: &F, begin: &F::State) -> Result<()> {
+        let Some(mut step) = self.step.take().filter(|step| step.gradients.images() > 0) else { return Ok(()) };
         let start = Instant::now();
         let (loss, images) = (step.gradients.mean_loss(), step.gradients.images());
-        let learning_rate = self.trainer.config.learning_rate.at(step.progress) * step.stage.rate_scale;
-        let grad_norm = self.trainer.update(step.gradients, learning_rate)?;
+        let learning_rate = self.learning_rate(&step);
+        let grad_norm = match self.trainer.advance(std::mem::take(&mut step.gradients), learning_rate) {
+            Ok(norm) => norm,
+            Err(norm) => {
+                let what = format!("the gradient's norm is {norm}");
+                return Err(self.not_finite(step, loss, Some(norm), what, feed, begin));
+            }
+        };
         let report = StepReport {
             step: self.trainer.step - 1,
             epoch: step.epoch,
@@ -208,7 +239,8 @@ impl Fit<'_, '_> {
             band: step.stage.band,
             loss,
             learning_rate,
-            grad_norm,
+            grad_norm: if grad_norm.is_finite() { grad_norm } else { 0.0 },
+            skipped: !grad_norm.is_finite(),
             images,
             fresh: step.fresh,
             magnitude: step.magnitude,
@@ -220,9 +252,58 @@ impl Fit<'_, '_> {
         Ok(())
     }
 
+    fn learning_rate(&self, step: &Step) -> f64 {
+        self.trainer.config.learning_rate.at(step.progress) * step.stage.rate_scale
+    }
+
+    /// Saves the weights, which are those before `step`, writes down what is known of the step, and returns what the run
+    /// ends with.
+    fn not_finite<F: Feed>(
+        &mut self,
+        mut step: Step,
+        loss: f64,
+        grad_norm: Option<f64>,
+        what: String,
+        feed: &F,
+        begin: &F::State,
+    ) -> Error {
+        let number = self.trainer.step;
+        let Some(checkpoints) = self.run.checkpoints.clone() else {
+            return Error::Training { step: number, reason: what };
+        };
+        // Should saving fail too, the record is worth having all the same.
+        let saved = number > 0 && self.keep(begin).is_ok();
+        for image in step.batches.iter_mut().flat_map(|batch| &mut batch.images) {
+            image.name = feed.name(image.index);
+        }
+        let record = NonFinite {
+            step: number,
+            epoch: step.epoch,
+            progress: step.progress,
+            learning_rate: self.learning_rate(&step),
+            stage: step.stage,
+            seed: self.trainer.config.seed,
+            loss,
+            grad_norm,
+            batches: step.batches,
+            checkpoint: saved.then(|| checkpoints.last()),
+            feed: begin.clone(),
+        };
+        let path = checkpoints.nonfinite();
+        let reason = match record.write(&path) {
+            Ok(()) => format!(
+                "{what}; {} has the loss of each of the step's images and the state to make them again from \
+                 (bandfeed::train::NonFinite)",
+                path.display()
+            ),
+            Err(error) => format!("{what}; no record of it could be written: {error}"),
+        };
+        Error::Training { step: number, reason }
+    }
+
     /// Evaluates at the current band and saves, unless a checkpoint taken in between has seen it done. Breaks if the run
     /// is asked to stop on the way, with all saved but the evaluation.
-    fn end_epoch<S: serde::Serialize>(&mut self, here: &S) -> Result<ControlFlow<()>> {
+    fn end_epoch<S: Serialize>(&mut self, here: &S) -> Result<ControlFlow<()>> {
         let done = self.trainer.history.evaluations.last().is_some_and(|e| e.step == self.trainer.step);
         if done || self.trainer.step == 0 {
             return Ok(ControlFlow::Continue(()));
@@ -239,7 +320,7 @@ impl Fit<'_, '_> {
     }
 
     /// Ends the last epoch and evaluates at the base size. Breaks as [`Fit::end_epoch`] does.
-    fn finish<S: serde::Serialize>(&mut self, here: &S) -> Result<ControlFlow<()>> {
+    fn finish<S: Serialize>(&mut self, here: &S) -> Result<ControlFlow<()>> {
         if self.trainer.history.finished.is_some() || self.trainer.step == 0 {
             return Ok(ControlFlow::Continue(()));
         }
@@ -282,11 +363,11 @@ impl Fit<'_, '_> {
     }
 
     /// Saves, unless this call has saved after the last step already.
-    fn keep<S: serde::Serialize>(&mut self, here: &S) -> Result<()> {
+    fn keep<S: Serialize>(&mut self, here: &S) -> Result<()> {
         if self.kept == Some(self.trainer.step) { Ok(()) } else { self.save(here) }
     }
 
-    fn save<S: serde::Serialize>(&mut self, here: &S) -> Result<()> {
+    fn save<S: Serialize>(&mut self, here: &S) -> Result<()> {
         let Some(checkpoints) = &self.run.checkpoints else { return Ok(()) };
         let path = checkpoints.last();
         self.trainer.save(&path, here)?;

@@ -4,7 +4,7 @@
 //! parameters from the same formula, so the file holds nothing but what is expected.
 
 use super::block::Block;
-use super::config::{TrainConfig, VitConfig};
+use super::config::{Precision, TrainConfig, VitConfig};
 use super::gradient::{self, Gradients, Workers};
 use super::vit::Vit;
 use crate::batch::{Batch, Images};
@@ -47,9 +47,25 @@ struct Case {
 
 impl Case {
     fn new() -> Self {
-        let golden: Golden = serde_json::from_str(include_str!("../../tests/data/vit/golden.json")).unwrap();
-        let model =
-            VitConfig { dim: 8, depth: 2, heads: 2, patch: 2, mlp_ratio: 2.0, drop_path: 0.0, ..VitConfig::tiny(3) };
+        Self::of(include_str!("../../tests/data/vit/golden.json"), None)
+    }
+
+    fn with_layer_scale() -> Self {
+        Self::of(include_str!("../../tests/data/vit/layer_scale.json"), Some(0.1))
+    }
+
+    fn of(golden: &str, layer_scale: Option<f64>) -> Self {
+        let golden: Golden = serde_json::from_str(golden).unwrap();
+        let model = VitConfig {
+            dim: 8,
+            depth: 2,
+            heads: 2,
+            patch: 2,
+            mlp_ratio: 2.0,
+            drop_path: 0.0,
+            layer_scale,
+            ..VitConfig::tiny(3)
+        };
         let config = TrainConfig { label_smoothing: golden.label_smoothing, ..TrainConfig::new(model) };
         let mut values = BTreeMap::new();
         for (number, parameter) in golden.parameters.iter().enumerate() {
@@ -77,7 +93,7 @@ impl Case {
     /// As a step of training takes them.
     fn gradients(&self, chunk: usize) -> Gradients {
         let config = TrainConfig { chunk, ..self.config.clone() };
-        gradient::of_batch(&self.model, &config, &Workers::new(2).unwrap(), &self.batch(), 0, 0).unwrap()
+        gradient::of_batch(&self.model, &config, &Workers::new(2).unwrap(), &self.batch(), 0, 0, 1.0).unwrap()
     }
 
     /// By name, each divided by the number of images: gradients of the mean loss.
@@ -165,16 +181,16 @@ fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
 
 #[test]
 fn logits_equal_pytorchs() {
-    let case = Case::new();
-    let images = case.batch().images;
-    let images = Tensor::from_data(TensorData::new(images.as_slice().to_vec(), images.shape()), &Device::flex());
-    assert_close("logits", &host(case.model.forward(images, None)), &case.golden.logits, 1e-5);
+    for case in [Case::new(), Case::with_layer_scale()] {
+        let images = case.batch().images;
+        let images = Tensor::from_data(TensorData::new(images.as_slice().to_vec(), images.shape()), &Device::flex());
+        assert_close("logits", &host(case.model.forward(images, None)), &case.golden.logits, 1e-5);
+    }
 }
 
 #[test]
 fn loss_and_the_gradient_of_every_parameter_equal_pytorchs() {
-    let case = Case::new();
-    for chunk in [2, 16] {
+    for (case, chunk) in [(Case::new(), 2), (Case::new(), 16), (Case::with_layer_scale(), 3)] {
         let gradients = case.gradients(chunk);
         assert!((gradients.mean_loss() - case.golden.loss).abs() <= 1e-5, "{}", gradients.mean_loss());
         let mut found = case.of_mean_loss(&gradients);
@@ -205,7 +221,7 @@ fn a_block_for_the_class_token_alone_equals_the_whole_block() {
     let tokens = TensorData::new(formula(-2.0, 4 * 10 * 8, 0.0, 1.0), [4, 10, 8]);
     let tokens = Tensor::<3>::from_data(tokens, &Device::flex());
     for block in &case.model.blocks {
-        let forward = |block: &Block, first_only| block.forward(tokens.clone(), first_only, |_| None);
+        let forward = |block: &Block, first_only| block.forward(tokens.clone(), first_only, Precision::F32, |_| None);
         let whole = forward(block, false);
         assert_eq!(whole.dims(), [4, 10, 8]);
         assert_close("class token", &host(forward(block, true)), &host(whole.narrow(1, 0, 1)), 1e-6);

@@ -27,6 +27,8 @@ pub struct Gradients {
     pub(super) loss: f64,
     /// Number of images.
     pub(super) images: usize,
+    /// Loss of each image, in the order of the batches.
+    pub(super) losses: Vec<f32>,
 }
 
 impl Gradients {
@@ -41,11 +43,17 @@ impl Gradients {
         }
         self.loss += other.loss;
         self.images += other.images;
+        self.losses.extend(other.losses);
     }
 
     /// Mean loss of an image.
     pub fn mean_loss(&self) -> f64 {
         self.loss / self.images as f64
+    }
+
+    /// Loss of each image, in the order in which the batches were added.
+    pub fn losses(&self) -> &[f32] {
+        &self.losses
     }
 
     /// Number of images summed over.
@@ -106,7 +114,8 @@ impl Workers {
     }
 }
 
-/// Gradient of the losses of `batch`, whose first image is number `place` of optimiser step `step`.
+/// Gradient of the losses of `batch`, whose first image is number `place` of optimiser step `step`. The losses are
+/// multiplied by `scale` on the way back, and their gradients divided by it.
 ///
 /// # Errors
 /// [`Error::Config`] if a label is no class of the model or the images do not have the model's size.
@@ -117,6 +126,7 @@ pub(super) fn of_batch(
     batch: &Batch,
     step: u64,
     place: usize,
+    scale: f64,
 ) -> Result<Gradients> {
     let chunks = Chunks::new(model, batch, config.chunk)?;
     let targets = targets(batch, config.model.classes, config.label_smoothing)?;
@@ -127,12 +137,16 @@ pub(super) fn of_batch(
         let device = chunks.device.clone().autodiff();
         let targets = chunks.targets(index, &targets, &device);
         let drop = DropPath::draw(&config.model, config.seed, step, place + index * chunks.size, n, &device);
-        let copy = model.clone().train();
-        let loss = loss::cross_entropy(copy.forward(Tensor::from_inner(images), drop.as_ref()), targets);
-        let value = loss.clone().into_scalar::<f32>();
-        let mut flat = Flat { tensors: BTreeMap::new(), from: GradientsParams::from_grads(loss.backward(), &copy) };
+        let copy = model.clone().train().frozen(config.freeze);
+        let scores = copy.forward_in(config.precision, Tensor::from_inner(images), drop.as_ref());
+        let each = loss::cross_entropy(scores, targets);
+        let losses = each.to_data().try_to_vec::<f32>().expect("losses are f32");
+        let loss = if scale == 1.0 { each.sum() } else { each.sum() * scale };
+        let from = GradientsParams::from_grads(loss.backward(), &copy);
+        let mut flat = Flat { tensors: BTreeMap::new(), from, scale };
         copy.visit(&mut flat);
-        Ok(Gradients { tensors: flat.tensors, loss: f64::from(value), images: n })
+        let loss = losses.iter().map(|&loss| f64::from(loss)).sum();
+        Ok(Gradients { tensors: flat.tensors, loss, images: n, losses })
     };
     workers.in_order(chunks.count(), one, |part: Result<Gradients>| match (&mut sum, part) {
         (Ok(sum), Ok(part)) => sum.add(part),
@@ -155,7 +169,7 @@ pub(super) fn score(model: &Vit, config: &TrainConfig, workers: &Workers, batch:
         let (images, labels) = chunks.get(index);
         let targets = chunks.targets(index, &targets, &chunks.device);
         let scores = model.forward(images, None);
-        let loss = loss::cross_entropy(scores.clone(), targets).into_scalar::<f32>();
+        let loss = loss::cross_entropy(scores.clone(), targets).sum().into_scalar::<f32>();
         let scores = scores.into_data().try_to_vec::<f32>().expect("scores are f32");
         Ok((f64::from(loss), loss::hits(&scores, classes, labels)))
     };
@@ -169,6 +183,21 @@ pub(super) fn score(model: &Vit, config: &TrainConfig, workers: &Workers, batch:
         (Err(_), _) => {}
     });
     sum
+}
+
+/// Scores of a batch's images, row by row.
+///
+/// # Errors
+/// [`Error::Config`] if the images do not have the model's size.
+pub(super) fn scores(model: &Vit, chunk: usize, workers: &Workers, batch: &Batch) -> Result<Vec<f32>> {
+    let chunks = Chunks::new(model, batch, chunk)?;
+    let mut all = Vec::new();
+    let one = |index| {
+        let (images, _) = chunks.get(index);
+        model.forward(images, None).into_data().try_to_vec::<f32>().expect("scores are f32")
+    };
+    workers.in_order(chunks.count(), one, |scores: Vec<f32>| all.extend(scores));
+    Ok(all)
 }
 
 /// [`Batch::soft_targets`], whose complaint about a label is turned to the model.
@@ -231,13 +260,15 @@ impl<'a> Chunks<'a> {
 struct Flat {
     tensors: BTreeMap<ParamId, Tensor<1>>,
     from: GradientsParams,
+    scale: f64,
 }
 
 impl ModuleVisitor for Flat {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.from.remove::<D>(param.id) {
             let len = gradient.shape().num_elements();
-            self.tensors.insert(param.id, gradient.reshape([len]));
+            let gradient = gradient.reshape([len]);
+            self.tensors.insert(param.id, if self.scale == 1.0 { gradient } else { gradient / self.scale });
         }
     }
 }

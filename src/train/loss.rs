@@ -2,9 +2,9 @@
 
 use burn::tensor::{Tensor, activation::log_softmax};
 
-/// Cross-entropy of scores `(N, classes)` against `targets` of the same shape, summed over the images: one value.
-pub(super) fn cross_entropy(scores: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
-    -(log_softmax(scores, 1) * targets).sum()
+/// Cross-entropy of scores `(N, classes)` against `targets` of the same shape: a value for each image, `(N, 1)`.
+pub(super) fn cross_entropy(scores: Tensor<2>, targets: Tensor<2>) -> Tensor<2> {
+    -(log_softmax(scores, 1) * targets).sum_dim(1)
 }
 
 /// How often the label was the best guess, and among the best five.
@@ -43,7 +43,7 @@ mod tests {
     fn loss_of_equal_scores_is_the_log_of_the_classes_whatever_the_smoothing() {
         let device = Device::flex();
         let scores = Tensor::from_data([[0.5f32; 4]; 3], &device);
-        let loss: f32 = cross_entropy(scores, targets(&[0, 3, 1], 4, 0.1, &device)).into_scalar();
+        let loss: f32 = cross_entropy(scores, targets(&[0, 3, 1], 4, 0.1, &device)).sum().into_scalar();
         assert!((loss - 3.0 * 4f32.ln()).abs() < 1e-5, "{loss}");
     }
 

@@ -13,6 +13,7 @@
 mod block;
 mod checkpoint;
 mod config;
+mod ema;
 mod evaluate;
 mod feed;
 mod fit;
@@ -20,28 +21,37 @@ mod fit;
 mod golden;
 mod gradient;
 mod loss;
+mod names;
+mod nonfinite;
 mod optimizer;
 pub mod position;
+mod precision;
+mod predict;
 mod report;
 mod safetensors;
+mod timm;
 mod trainer;
 mod vit;
+mod weights;
 
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::schedule::Stage;
 use serde::{Serialize, de::DeserializeOwned};
 
-pub use block::{Block, Branch, DropPath};
+pub use block::{Block, Branch, DropPath, LayerScale};
 pub use burn::tensor::Device;
 pub use config::{AdamWConfig, DropPathRule, Precision, TrainConfig, VitConfig};
 pub use evaluate::evaluate;
 pub use fit::{Checkpoints, Run, fit};
 pub use gradient::Gradients;
+pub use nonfinite::{NonFinite, SuspectBatch, SuspectImage};
 pub use optimizer::AdamW;
-pub use report::{EvalReport, History, StageTotal, StepReport, Summary, Watch};
+pub use predict::Predictor;
+pub use report::{EmaReport, EvalReport, History, StageTotal, StepReport, Summary, Watch};
 pub use trainer::Trainer;
 pub use vit::Vit;
+pub use weights::{About, Init, Weights};
 
 /// Where training batches come from: a loader, or anything that can say where it is.
 pub trait Feed {
@@ -53,6 +63,16 @@ pub trait Feed {
 
     /// The state from which the batches after the last one handed out come again.
     fn state(&self) -> Self::State;
+
+    /// What a person can find an image by, from its index in [`Batch::indices`]; `None` if the feed has no names.
+    fn name(&self, _index: u32) -> Option<String> {
+        None
+    }
+
+    /// Names of the classes by label; none if the feed has no names.
+    fn classes(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// One pass over a validation set.

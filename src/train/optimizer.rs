@@ -7,6 +7,7 @@
 
 use super::config::AdamWConfig;
 use super::gradient::Gradients;
+use super::names::Name;
 use super::vit::Vit;
 use crate::error::{Error, Result};
 use burn::module::{Module, ModuleMapper, Param, ParamId};
@@ -43,13 +44,25 @@ impl AdamW {
     /// # Errors
     /// [`Error::Training`] if the norm is not finite; nothing is changed then.
     pub fn step(&mut self, model: &mut Vit, gradients: Gradients, rate: f64, step: u64) -> Result<f64> {
+        self.advance(model, gradients, rate)
+            .map_err(|norm| Error::Training { step, reason: format!("the gradient's norm is {norm}") })
+    }
+
+    /// [`AdamW::step`], with the norm as the error.
+    pub(super) fn advance(
+        &mut self,
+        model: &mut Vit,
+        gradients: Gradients,
+        rate: f64,
+    ) -> std::result::Result<f64, f64> {
         let images = gradients.images as f64;
         let norm = global_norm(&gradients.tensors) / images;
         if !norm.is_finite() {
-            return Err(Error::Training { step, reason: format!("the gradient's norm is {norm}") });
+            return Err(norm);
         }
         let clip = self.config.clip.map_or(1.0, |limit| (limit / (norm + 1e-6)).min(1.0));
-        let mut update = Update { adam: self, gradients: gradients.tensors, scale: clip / images, rate };
+        let (path, depth) = (Name::default(), model.blocks.len());
+        let mut update = Update { adam: self, gradients: gradients.tensors, scale: clip / images, rate, path, depth };
         *model = model.clone().map(&mut update);
         Ok(norm)
     }
@@ -86,13 +99,25 @@ struct Update<'a> {
     gradients: BTreeMap<ParamId, Tensor<1>>,
     scale: f64,
     rate: f64,
+    path: Name,
+    depth: usize,
 }
 
 impl ModuleMapper for Update<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.enter(name);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let id = param.id;
         let Some(gradient) = self.gradients.remove(&id) else { return param };
-        let AdamWConfig { beta1, beta2, epsilon, weight_decay, .. } = self.adam.config;
+        let AdamWConfig { beta1, beta2, epsilon, weight_decay, layer_decay, .. } = self.adam.config;
+        let above = self.depth + 1 - self.path.layer(self.depth);
+        let rate = self.rate * layer_decay.powi(above as i32);
         let gradient = gradient * self.scale;
         let before = self.adam.moments.remove(&id).unwrap_or_else(|| Moments {
             first: gradient.zeros_like(),
@@ -105,11 +130,11 @@ impl ModuleMapper for Update<'_> {
         let power = i32::try_from(steps).unwrap_or(i32::MAX);
         let (bias1, bias2) = (1.0 - beta1.powi(power), 1.0 - beta2.powi(power));
         let root = second.clone().sqrt() / bias2.sqrt() + epsilon;
-        let delta = first.clone() / root * (self.rate / bias1);
+        let delta = first.clone() / root * (rate / bias1);
         self.adam.moments.insert(id, Moments { first, second, steps });
         // Matrices decay. Vectors, the class token and the position embedding, which have 1 and 3 axes, do not
         // (`efficienttrain.md` §3.3).
-        let kept = if D == 2 { 1.0 - self.rate * weight_decay } else { 1.0 };
+        let kept = if D == 2 { 1.0 - rate * weight_decay } else { 1.0 };
         param.map(|value| {
             debug_assert_eq!(value.dtype(), DType::F32);
             let shape = value.shape();
@@ -136,7 +161,7 @@ mod tests {
 
     fn gradient(id: ParamId, values: &[f32]) -> Gradients {
         let tensor = Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &Device::flex());
-        Gradients { tensors: BTreeMap::from([(id, tensor)]), loss: 0.0, images: 1 }
+        Gradients { tensors: BTreeMap::from([(id, tensor)]), images: 1, ..Gradients::default() }
     }
 
     /// PyTorch's `torch.optim.AdamW`, written out for one number in f64.
@@ -178,6 +203,30 @@ mod tests {
         let head = gradient(model.head.weight.id, &[1.0; 12]);
         AdamW::new(AdamWConfig::default()).step(&mut model, head, 0.1, 0).unwrap();
         assert_eq!(values(&model.embed.weight), kept);
+    }
+
+    #[test]
+    fn layers_further_from_the_head_learn_more_slowly() {
+        // One block: the embedding is layer 0 and two below the head.
+        let config = AdamWConfig { clip: None, weight_decay: 0.5, layer_decay: 0.7, ..AdamWConfig::default() };
+        let (mut model, mut adam) = (model(), AdamW::new(config));
+        let block = |model: &Vit| model.blocks[0].query.weight.clone();
+        let first = |model: &Vit| [&model.embed.weight, &block(model), &model.head.weight].map(|w| values(w)[0]);
+        let before = first(&model);
+        let mut all = Gradients::default();
+        for (weight, len) in [(&model.embed.weight, 48), (&block(&model), 16), (&model.head.weight, 12)] {
+            all.add(Gradients { images: 0, ..gradient(weight.id, &vec![0.3; len]) });
+        }
+        // Norms do not decay, whatever their layer; the class token is of layer 0.
+        all.add(gradient(model.class_token.id, &[0.3; 4]));
+        let token = values(&model.class_token)[0];
+        adam.step(&mut model, all, 0.1, 0).unwrap();
+        for (i, (before, after)) in before.into_iter().zip(first(&model)).enumerate() {
+            let expected = reference(f64::from(before), &[0.3], 0.1 * [0.49, 0.7, 1.0][i], 0.5);
+            assert!((f64::from(after) - expected).abs() < 1e-6, "{i}: {after}, expected {expected}");
+        }
+        let expected = reference(f64::from(token), &[0.3], 0.1 * 0.49, 0.0);
+        assert!((f64::from(values(&model.class_token)[0]) - expected).abs() < 1e-6);
     }
 
     #[test]

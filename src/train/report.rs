@@ -23,8 +23,11 @@ pub struct StepReport {
     pub loss: f64,
     /// Learning rate: that of `progress`, so 0 in the first step of a run with a warm-up.
     pub learning_rate: f64,
-    /// Global norm of the mean gradient, before clipping.
+    /// Global norm of the mean gradient, before clipping; 0 in a step that was left out.
     pub grad_norm: f64,
+    /// Whether the step changed no weight, because a gradient in half precision overflowed and the loss scale was
+    /// lowered ([`super::Precision::F16`]).
+    pub skipped: bool,
     /// Images of the step.
     pub images: usize,
     /// How many of them were decoded for it; the others came from the replay buffer.
@@ -57,6 +60,30 @@ pub struct EvalReport {
     pub loss: f64,
     /// Time of the pass in seconds, loading included.
     pub seconds: f64,
+    /// The same of each running mean of the weights, in the order of [`super::TrainConfig::ema`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ema: Vec<EmaReport>,
+}
+
+impl EvalReport {
+    /// The highest top-1 accuracy of the model and its running means.
+    pub fn best_top1(&self) -> f64 {
+        self.ema.iter().fold(self.top1, |best, ema| best.max(ema.top1))
+    }
+}
+
+/// What a running mean of the weights is worth.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct EmaReport {
+    /// Its decay.
+    pub decay: f64,
+    /// As [`EvalReport::top1`].
+    pub top1: f64,
+    /// As [`EvalReport::top5`].
+    pub top5: Option<f64>,
+    /// As [`EvalReport::loss`].
+    pub loss: f64,
 }
 
 /// Sums over the steps of one stage: those with its index and band, since stages set by hand may share an index.
@@ -136,9 +163,10 @@ impl History {
         total.loss += report.loss * report.images as f64;
     }
 
-    /// The pass with the highest top-1 accuracy, the first of equals.
+    /// The pass with the highest top-1 accuracy, be it the model's or a running mean's, and the first of equals.
     pub fn best(&self) -> Option<&EvalReport> {
-        self.evaluations.iter().chain(&self.finished).reduce(|a, b| if b.top1 > a.top1 { b } else { a })
+        let all = self.evaluations.iter().chain(&self.finished);
+        all.reduce(|a, b| if b.best_top1() > a.best_top1() { b } else { a })
     }
 
     /// The latest pass.

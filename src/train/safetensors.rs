@@ -1,8 +1,8 @@
-//! The safetensors file format, as far as f32 tensors and text need it.
+//! The safetensors file format: f32 tensors and text, and to read also 16-bit floats.
 //!
 //! `u64` length of the header, little-endian; the header, a JSON object from name to `{dtype, shape, data_offsets}` with
 //! text under `__metadata__`; then the values, row-major and little-endian. Any reader of the format, PyTorch's too, gets
-//! these tensors; they are no state dict of a PyTorch model (`Trainer::save` tells what such a model needs changed).
+//! these tensors; those of a checkpoint are no state dict of a PyTorch model (`Weights::export_timm` writes one).
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -108,16 +108,19 @@ fn parse(bytes: &[u8]) -> Result<Contents, String> {
     let mut tensors = BTreeMap::new();
     let mut last = 0;
     for (name, Entry { dtype, shape, data_offsets: [start, end] }) in header.tensors {
-        if dtype != "F32" {
-            return Err(format!("tensor {name} is {dtype}; only F32 is read here"));
-        }
-        let size = shape.iter().try_fold(4usize, |size, &n| size.checked_mul(n));
+        let (width, value): (usize, fn(&[u8]) -> f32) = match dtype.as_str() {
+            "F32" => (4, |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+            "F16" => (2, |b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()),
+            "BF16" => (2, |b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()),
+            _ => return Err(format!("tensor {name} is {dtype}; F32, F16 and BF16 are read here")),
+        };
+        let size = shape.iter().try_fold(width, |size, &n| size.checked_mul(n));
         let raw = data.get(start..end).ok_or_else(|| format!("tensor {name} ends after the file: it is cut short"))?;
         if size != Some(raw.len()) {
             return Err(format!("tensor {name} of shape {shape:?} has {} bytes", raw.len()));
         }
         last = last.max(end);
-        let values = raw.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let values = raw.chunks_exact(width).map(value).collect();
         tensors.insert(name, Values { shape, values });
     }
     if data.len() > last {
@@ -163,6 +166,17 @@ mod tests {
     }
 
     #[test]
+    fn sixteen_bits_are_read_as_what_they_mean() {
+        let header = r#"{"h":{"dtype":"F16","shape":[2],"data_offsets":[0,4]},"b":{"dtype":"BF16","shape":[2],"data_offsets":[4,8]}}"#;
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header.as_bytes());
+        // 1.5 and -2, then 1 and -3, from the formats' tables.
+        bytes.extend([0x3e00u16, 0xc000, 0x3f80, 0xc040].iter().flat_map(|half| half.to_le_bytes()));
+        let tensors = parse(&bytes).unwrap().tensors;
+        assert_eq!((&tensors["h"].values[..], &tensors["b"].values[..]), (&[1.5, -2.0][..], &[1.0, -3.0][..]));
+    }
+
+    #[test]
     fn lying_headers_are_refused() {
         let file = |header: &str| {
             let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
@@ -179,5 +193,7 @@ mod tests {
         assert!(entry("F32", "[2,2]", "[8,24]").is_err());
         assert!(entry("F32", "[9223372036854775807,9223372036854775807]", "[0,16]").is_err());
         assert!(entry("F64", "[2]", "[0,16]").unwrap_err().contains("F64"));
+        entry("F16", "[8]", "[0,16]").unwrap();
+        assert!(entry("BF16", "[4]", "[0,16]").unwrap_err().contains("16 bytes"));
     }
 }

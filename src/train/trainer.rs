@@ -1,9 +1,11 @@
 //! What a step of training changes, and the step.
 
-use super::config::TrainConfig;
+use super::config::{Precision, TrainConfig};
+use super::ema::{self, Ema};
 use super::gradient::{self, Gradients, Workers};
 use super::optimizer::AdamW;
 use super::position;
+use super::precision::LossScale;
 use super::report::History;
 use super::vit::Vit;
 use crate::batch::Batch;
@@ -17,6 +19,12 @@ pub struct Trainer {
     pub(super) config: TrainConfig,
     pub(super) model: Vit,
     pub(super) optimizer: AdamW,
+    /// One for each decay of the settings.
+    pub(super) emas: Vec<Ema>,
+    /// Of use in half precision only.
+    pub(super) loss_scale: LossScale,
+    /// Names of the classes, where the data has told them.
+    pub(super) classes: Vec<String>,
     pub(super) workers: Workers,
     pub(super) step: u64,
     pub(super) epoch: u64,
@@ -33,9 +41,13 @@ impl Trainer {
     /// [`Error::Config`] if a setting cannot work.
     pub fn new(config: TrainConfig, band: u32, threads: usize, device: &Device) -> Result<Self> {
         config.check()?;
+        config.precision.check(device)?;
         Ok(Self {
             model: Vit::new(&config.model, band, config.seed, device)?,
             optimizer: AdamW::new(config.optimizer.clone()),
+            emas: vec![Ema::default(); config.ema.len()],
+            loss_scale: LossScale::default(),
+            classes: Vec::new(),
             workers: Workers::new(threads)?,
             step: 0,
             epoch: 0,
@@ -55,6 +67,18 @@ impl Trainer {
         &self.model
     }
 
+    /// A copy of the model with the `index`-th running mean of the weights ([`TrainConfig::ema`]) in place of its own;
+    /// `None` if there is no such mean, or before the first step.
+    pub fn averaged(&self, index: usize) -> Option<Vit> {
+        self.emas.get(index).filter(|ema| !ema.tensors.is_empty()).map(|ema| ema.put(&self.model))
+    }
+
+    /// Names of the classes, in the order of the head's outputs; empty if nobody has told them. [`super::fit()`] takes them
+    /// from its feed, and checkpoints keep them.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
     /// Optimiser steps taken.
     pub fn steps(&self) -> u64 {
         self.step
@@ -65,8 +89,8 @@ impl Trainer {
         &self.history
     }
 
-    /// Gets ready for images of `band` pixels: the position embedding and both of its moments are interpolated from
-    /// their present grid, the class token's row stays bit for bit (`efficienttrain.md` §3.4).
+    /// Gets ready for images of `band` pixels: the position embedding, both of its moments and its running means are
+    /// interpolated from their present grid, the class token's row stays bit for bit (`efficienttrain.md` §3.4).
     ///
     /// # Errors
     /// [`Error::Config`] if `band` is no multiple of the patch.
@@ -76,14 +100,20 @@ impl Trainer {
         if from == to {
             return Ok(());
         }
-        let dim = self.config.model.dim;
-        self.optimizer.reshape(self.model.position.id, |moment| {
-            let device = moment.device();
-            let table = moment.into_data().try_to_vec::<f32>().expect("moments are f32");
+        let (dim, id) = (self.config.model.dim, self.model.position.id);
+        let resized = |flat: Tensor<1>| {
+            let device = flat.device();
+            let table = flat.into_data().try_to_vec::<f32>().expect("moments and means are f32");
             let table = position::resize(&table, dim, from, to);
             let len = table.len();
             Tensor::from_data(TensorData::new(table, [len]), &device)
-        });
+        };
+        self.optimizer.reshape(id, resized);
+        for ema in &mut self.emas {
+            if let Some(mean) = ema.tensors.remove(&id) {
+                ema.tensors.insert(id, resized(mean));
+            }
+        }
         self.model = self.model.clone().resized(to);
         Ok(())
     }
@@ -94,7 +124,7 @@ impl Trainer {
     /// # Errors
     /// [`Error::Training`] if the loss is not finite; [`Error::Config`] if labels or size do not fit the model.
     pub fn gradient(&self, batch: &Batch, place: usize) -> Result<Gradients> {
-        let gradients = gradient::of_batch(&self.model, &self.config, &self.workers, batch, self.step, place)?;
+        let gradients = self.any_gradient(batch, place)?;
         if !gradients.loss.is_finite() {
             return Err(Error::Training {
                 step: self.step,
@@ -104,13 +134,41 @@ impl Trainer {
         Ok(gradients)
     }
 
-    /// Takes one optimiser step at `rate` and returns the gradient's global norm before clipping.
+    /// [`Trainer::gradient`], whatever the loss is.
+    pub(super) fn any_gradient(&self, batch: &Batch, place: usize) -> Result<Gradients> {
+        let scale = if self.config.precision == Precision::F16 { self.loss_scale.factor } else { 1.0 };
+        gradient::of_batch(&self.model, &self.config, &self.workers, batch, self.step, place, scale)
+    }
+
+    /// Takes one optimiser step at `rate`, brings the running means up to date and returns the gradient's global norm
+    /// before clipping. In half precision a norm that is not finite lowers the loss scale and changes nothing else: the
+    /// step counts, and infinity is returned.
     ///
     /// # Errors
-    /// [`Error::Training`] if that norm is not finite.
+    /// [`Error::Training`] if that norm is not finite, in half precision only if no loss scale helps.
     pub fn update(&mut self, gradients: Gradients, rate: f64) -> Result<f64> {
-        let norm = self.optimizer.step(&mut self.model, gradients, rate, self.step)?;
+        let step = self.step;
+        self.advance(gradients, rate)
+            .map_err(|norm| Error::Training { step, reason: format!("the gradient's norm is {norm}") })
+    }
+
+    /// [`Trainer::update`], with the norm as the error.
+    pub(super) fn advance(&mut self, gradients: Gradients, rate: f64) -> std::result::Result<f64, f64> {
+        let half = self.config.precision == Precision::F16;
+        let norm = match self.optimizer.advance(&mut self.model, gradients, rate) {
+            Err(_) if half && self.loss_scale.overflowed() => {
+                self.step += 1;
+                return Ok(f64::INFINITY);
+            }
+            result => result?,
+        };
+        if half {
+            self.loss_scale.good();
+        }
         self.step += 1;
+        for (ema, &decay) in self.emas.iter_mut().zip(&self.config.ema) {
+            ema.update(&self.model, ema::decay(decay, self.config.ema_warmup, self.step));
+        }
         Ok(norm)
     }
 }

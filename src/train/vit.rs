@@ -1,8 +1,9 @@
 //! A vision transformer in DeiT's form, whose position embedding follows the band.
 
 use super::block::{Block, DropPath, layer_norm};
-use super::config::VitConfig;
+use super::config::{Precision, VitConfig};
 use super::position;
+use super::precision::{linear, raised};
 use crate::error::Result;
 use crate::rng::{Draw, Purpose};
 use burn::module::{Module, Param};
@@ -83,15 +84,36 @@ impl Vit {
     /// The last block computes queries and the hidden layer for the class token alone, which is the only token that
     /// the head reads: the scores are the same and a block of work is nearly saved.
     pub fn forward(&self, images: Tensor<4>, drop: Option<&DropPath>) -> Tensor<2> {
-        let patches = self.embed.forward(patches(images, self.patch));
+        self.forward_in(Precision::F32, images, drop)
+    }
+
+    /// [`Vit::forward`] with matrices multiplied in `precision`. Images, weights and scores are f32, and so are the
+    /// tokens between the blocks, layer norms and softmax: what PyTorch's autocast does.
+    pub fn forward_in(&self, precision: Precision, images: Tensor<4>, drop: Option<&DropPath>) -> Tensor<2> {
+        let patches = raised(linear(&self.embed, patches(images, self.patch), precision), precision);
         let [n, _, dim] = patches.dims();
         let class_token = self.class_token.val().expand([n, 1, dim]);
         let mut tokens = Tensor::cat(vec![class_token, patches], 1) + self.position.val();
         for (index, block) in self.blocks.iter().enumerate() {
             let last = index + 1 == self.blocks.len();
-            tokens = block.forward(tokens, last, |branch| drop.and_then(|d| d.mask(index, branch)));
+            tokens = block.forward(tokens, last, precision, |branch| drop.and_then(|d| d.mask(index, branch)));
         }
-        self.head.forward(layer_norm(&self.norm, tokens).reshape([n, dim]))
+        let token = layer_norm(&self.norm, tokens).reshape([n, dim]);
+        raised(linear(&self.head, token, precision), precision)
+    }
+
+    /// The same values, but no gradient for the first `layers`, as [`super::TrainConfig::freeze`] counts them.
+    pub(super) fn frozen(mut self, layers: usize) -> Self {
+        if layers > 0 {
+            self.embed = self.embed.no_grad();
+            self.class_token = self.class_token.no_grad();
+            self.position = self.position.no_grad();
+        }
+        let mut blocks = std::mem::take(&mut self.blocks);
+        for block in blocks.iter_mut().take(layers.saturating_sub(1)) {
+            *block = block.clone().no_grad();
+        }
+        Self { blocks, ..self }
     }
 }
 
@@ -110,7 +132,7 @@ fn patches(images: Tensor<4>, side: usize) -> Tensor<3> {
 pub(super) struct FirstWeights<'a> {
     seed: u64,
     tensor: u64,
-    device: &'a Device,
+    pub(super) device: &'a Device,
 }
 
 impl FirstWeights<'_> {

@@ -1,4 +1,5 @@
-"""Makes golden.json: scores, loss and gradients of a small vision transformer by PyTorch, for src/train/golden.rs.
+"""Makes golden.json and, of the same model with layer scale, layer_scale.json: scores, loss and gradients of a small vision
+transformer by PyTorch, for src/train/golden.rs.
 
     pip install torch==2.15.0
     python3 make.py
@@ -28,7 +29,7 @@ def values(number, shape, base=0.0, scale=0.5):
     return flat.float().double().reshape(shape)
 
 
-def parameters():
+def parameters(layer_scale):
     shapes = {
         "cls_token": (1, 1, DIM),
         "pos_embed": (1, 1 + (BAND // PATCH) ** 2, DIM),
@@ -43,6 +44,7 @@ def parameters():
             "norm2.weight": (DIM,), "norm2.bias": (DIM,),
             "mlp.fc1.weight": (HIDDEN, DIM), "mlp.fc1.bias": (HIDDEN,),
             "mlp.fc2.weight": (DIM, HIDDEN), "mlp.fc2.bias": (DIM,),
+            **({"ls1.gamma": (DIM,), "ls2.gamma": (DIM,)} if layer_scale else {}),
         }.items()}
     shapes |= {"norm.weight": (DIM,), "norm.bias": (DIM,), "head.weight": (CLASSES, DIM), "head.bias": (CLASSES,)}
     out = {}
@@ -82,14 +84,14 @@ def forward(p, images, epsilon=1e-6, gelu="none"):
     x = torch.cat([p["cls_token"].expand(len(images), -1, -1), x], dim=1) + p["pos_embed"]
     for b in range(DEPTH):
         block = f"blocks.{b}."
-        x = x + attention(layer_norm(x, p, block + "norm1", epsilon), p, block + "attn")
+        x = x + attention(layer_norm(x, p, block + "norm1", epsilon), p, block + "attn") * p.get(block + "ls1.gamma", 1)
         hidden = linear(layer_norm(x, p, block + "norm2", epsilon), p, block + "mlp.fc1")
-        x = x + linear(F.gelu(hidden, approximate=gelu), p, block + "mlp.fc2")
+        x = x + linear(F.gelu(hidden, approximate=gelu), p, block + "mlp.fc2") * p.get(block + "ls2.gamma", 1)
     return linear(layer_norm(x, p, "norm", epsilon)[:, 0], p, "head")
 
 
-def main():
-    p = parameters()
+def write(path, layer_scale):
+    p = parameters(layer_scale)
     images = values(IMAGES, (len(LABELS), 3, BAND, BAND), scale=1.0)
     logits = forward(p, images)
     loss = F.cross_entropy(logits, torch.tensor(LABELS), label_smoothing=SMOOTHING)
@@ -103,10 +105,11 @@ def main():
         labels=LABELS, label_smoothing=SMOOTHING, loss=loss.item(), logits=numbers(logits),
     )
     rows = [json.dumps(dict(name=n, shape=list(t.shape), gradient=numbers(t.grad))) for n, t in p.items()]
-    with open("golden.json", "w") as f:
+    with open(path, "w") as f:
         f.write("{\n" + "".join(f"{json.dumps(k)}: {json.dumps(v)},\n" for k, v in head.items()))
         f.write('"parameters": [\n' + ",\n".join(rows) + "\n]}\n")
 
 
 if __name__ == "__main__":
-    main()
+    write("golden.json", layer_scale=False)
+    write("layer_scale.json", layer_scale=True)

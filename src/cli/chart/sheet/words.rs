@@ -24,7 +24,7 @@ impl Word {
 }
 
 /// Words are drawn this many times as large and reduced: letters stand at whole pixels of the large picture only.
-const FINE: u32 = 3;
+pub(crate) const FINE: u32 = 3;
 /// Rows of the page that are written on at a time, to keep the large picture small.
 const STRIP: u32 = 128;
 /// No text is further from its middle than this.
@@ -111,7 +111,7 @@ fn write(words: &[&Word], top: f64, fine: &mut [u8], size: (u32, u32)) -> std::r
 }
 
 /// Reduces `words` by [`FINE`] and lays it over `pixels`, white being nothing.
-fn darken(pixels: &mut [u8], words: &[u8], width: usize) {
+pub(crate) fn darken(pixels: &mut [u8], words: &[u8], width: usize) {
     let fine = FINE as usize;
     for (at, pixel) in pixels.iter_mut().enumerate() {
         let (x, y, c) = (at / 3 % width, at / 3 / width, at % 3);
