@@ -280,7 +280,7 @@ fn finish(rows: &mut [Row], base: u32) {
         let each = 1e3 / (row.counters.images + row.counters.replayed).max(1) as f64;
         row.cpu_ms_per_image = row.cpu_seconds.map(|s| s * each);
         (row.read_ms, row.decode_ms, row.render_ms) =
-            (row.counters.read * each, row.counters.decode * each, row.counters.render * each);
+            (row.counters.read * each, row.counters.decode * each, row.counters.render() * each);
     }
     let bases: Vec<(usize, f64)> =
         rows.iter().filter(|r| r.band == base).map(|r| (r.workers, r.images_per_second)).collect();

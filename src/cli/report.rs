@@ -91,6 +91,6 @@ pub(super) fn bottleneck(history: &History, counters: &Counters) -> String {
         share * 100.0,
         counters.images,
         counters.decode * each,
-        counters.render * each
+        counters.render() * each
     )
 }
