@@ -359,7 +359,11 @@ fn augmentation_and_erasing_are_counted_apart_from_the_band() {
     let erasing = bandfeed::erase::Erasing { probability: 1.0, ..Default::default() };
     let policy = "rand-m9-mstd0.5-inc1".parse().unwrap();
     for recipe in [
-        bandfeed::Recipe { augment: Some(policy), ..Default::default() },
+        bandfeed::Recipe {
+            augment: Some(policy),
+            magnitude: bandfeed::recipe::Magnitude::Policy,
+            ..Default::default()
+        },
         bandfeed::Recipe { erasing: Some(erasing), ..Default::default() },
     ] {
         let mut loader = training(20, 1.0).recipe(recipe).workers(2).build().unwrap();
@@ -389,7 +393,11 @@ fn counters_tell_what_was_done() {
     let counters = loader.counters();
     assert_eq!(counters.images, images as u64);
     assert!(counters.bytes > 0 && counters.decode > 0.0 && counters.band > 0.0);
-    assert_eq!((counters.augment, counters.upload), (0.0, 0.0), "nothing is augmented, and the CPU engine uploads nothing");
+    assert_eq!(
+        (counters.augment, counters.upload),
+        (0.0, 0.0),
+        "nothing is augmented, and the CPU engine uploads nothing"
+    );
     assert_eq!(counters.render(), counters.band);
     let memory = loader.memory();
     assert_eq!(memory.batch, 4 * 3 * 32 * 32 * 4);

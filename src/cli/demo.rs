@@ -1,6 +1,7 @@
 //! `bandfeed demo`: a small data set, a small model, the whole curriculum, in a few minutes.
 
 use super::cores;
+use super::live::LiveArgs;
 use super::train::Job;
 use crate::demo_data::DemoData;
 use crate::error::{Error, Result};
@@ -34,6 +35,8 @@ pub(crate) struct Args {
     /// Go on with the run in the folder.
     #[arg(long)]
     resume: bool,
+    #[command(flatten)]
+    live: LiveArgs,
 }
 
 /// Side of the full images and of a patch: 64 tokens at the end, 9 at the start.
@@ -90,6 +93,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         on_bad_file: OnBadFile::Fail,
         memory_limit: None,
         checkpoint_every: Duration::from_secs(60),
+        live: args.live.clone(),
     };
     job.run()
 }

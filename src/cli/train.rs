@@ -1,7 +1,7 @@
 //! `bandfeed train`: the bundled trainer on the bundled loader.
 
 use super::fit::Fit;
-use super::live::{self, Live};
+use super::live::{self, Live, LiveArgs, Subject};
 use super::machine::Machine;
 use super::report;
 use super::transform::{self, Transform};
@@ -53,6 +53,8 @@ pub(crate) struct Args {
     transform: Transform,
     #[command(flatten)]
     input: Input,
+    #[command(flatten)]
+    live: LiveArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -197,6 +199,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         on_bad_file: args.input.on_bad_file,
         memory_limit: args.input.memory_limit.map(|mb| (mb * 1e6) as u64).or_else(super::machine::memory_budget),
         checkpoint_every: Duration::from_secs_f64(args.optimizer.checkpoint_minutes * 60.0),
+        live: args.live.clone(),
     };
     job.run()
 }
@@ -219,6 +222,7 @@ pub(super) struct Job {
     /// Bytes; `None` where the system does not tell what is free.
     pub(super) memory_limit: Option<u64>,
     pub(super) checkpoint_every: Duration,
+    pub(super) live: LiveArgs,
 }
 
 /// The run's settings as they are written beside it.
@@ -248,8 +252,15 @@ impl Job {
         self.announce(&loader, &trainer)?;
 
         let stop = stop_on_interrupt()?;
-        let mut live = Live::open(&self.out, &self.schedule, trainer.steps(), self.val.as_ref().map(|v| v.len()))?
-            .with_magnitude(self.recipe.augment.as_ref().is_some_and(|policy| policy.follows_magnitude()));
+        let subject = Subject {
+            schedule: &self.schedule,
+            recipe: &self.recipe,
+            classes: self.train.classes(),
+            validation: self.val.as_ref().map(|val| val.len()),
+            trainer: &trainer,
+            meter: loader.meter(),
+        };
+        let mut live = Live::open(&self.out, &self.live, subject)?;
         let bad_in_validation = Arc::new(Mutex::new(Vec::new()));
         let mut validation = self.val.as_ref().map(|val| {
             let (val, recipe, workers, on_bad_file) = (val.clone(), &self.recipe, self.workers, self.on_bad_file);
@@ -271,12 +282,12 @@ impl Job {
         let result = train::fit(&mut trainer, &mut loader, run);
         let closed = live.close();
         let summary = result?;
-        closed?;
+        let cost = closed?;
         if summary.stopped {
             eprintln!("stopped after step {}; go on with the same command and --resume", summary.steps);
             return Ok(ExitCode::from(130));
         }
-        self.report(&summary, &loader)?;
+        self.report(&summary, &loader, cost)?;
         let bad_files = bad_in_validation.lock().expect("a pass does not panic with the list in hand");
         report::files("of the validation images gave no image and are not in the accuracy", &bad_files);
         Ok(ExitCode::SUCCESS)
@@ -404,7 +415,7 @@ impl Job {
     }
 
     /// The summary on the terminal, and the curves.
-    fn report(&self, summary: &Summary, loader: &Loader) -> Result<()> {
+    fn report(&self, summary: &Summary, loader: &Loader, cost: live::Cost) -> Result<()> {
         let events = live::read(&self.out.join("log.jsonl"))?;
         let title = format!("{}: {} for {} epochs", self.name, self.schedule.name(), self.schedule.epochs());
         let chart = live::curves(&title, &events, &self.schedule);
@@ -414,7 +425,8 @@ impl Job {
         let history = &summary.history;
         write(
             &self.out.join("summary.json"),
-            &serde_json::to_string_pretty(history).expect("a history is plain data"),
+            &serde_json::to_string_pretty(&report::File { history, input: loader.counters(), reporting: cost })
+                .expect("a history is plain data"),
         )?;
         println!("\n{}", report::stage_table(history, &self.schedule));
         if let Some(last) = history.last() {
@@ -476,6 +488,7 @@ fn stop_on_interrupt() -> Result<&'static AtomicBool> {
     ONCE.call_once(|| {
         result = ctrlc::set_handler(|| {
             if STOP.swap(true, Ordering::Relaxed) {
+                super::trace::finish();
                 std::process::exit(130);
             }
             eprintln!("\nending after this step, with a checkpoint; once more ends at once");

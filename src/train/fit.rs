@@ -121,6 +121,7 @@ pub fn fit<F: Feed>(trainer: &mut Trainer, feed: &mut F, run: Run<'_>) -> Result
             fit.trainer.epoch = batch.epoch;
         }
         fit.begin_stage(&batch.stage)?;
+        fit.run.watch.batch(&batch, fit.trainer);
         fit.learn(&batch, wait)?;
     }
 }
@@ -228,6 +229,7 @@ impl Fit<'_, '_> {
             return Ok(ControlFlow::Continue(()));
         }
         self.keep(here)?;
+        self.run.watch.epoch(self.trainer);
         if let Some(stage) = self.trainer.stage.clone()
             && self.run.validation.is_some()
         {

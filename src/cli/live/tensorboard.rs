@@ -1,0 +1,167 @@
+//! TensorBoard files, written by a thread of their own: the training thread only puts figures into its queue.
+
+use super::contact_sheet::Images;
+use super::event_file::{Event, EventFile, Histogram, Image, Shown, Summary, Value, What, now};
+use crate::error::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// A killed run loses no more than this of its figures.
+const FLUSH_EVERY: Duration = Duration::from_secs(2);
+
+/// Figures at one step.
+#[derive(Debug, Default)]
+pub(super) struct Scalars(Vec<Value>);
+
+impl Scalars {
+    pub(super) fn with(mut self, tag: impl Into<String>, value: f64) -> Self {
+        self.0.push(Value { tag: tag.into(), shown: Some(Shown::Scalar(value as f32)) });
+        self
+    }
+
+    /// Nothing where there is no value.
+    pub(super) fn maybe(self, tag: &str, value: Option<f64>) -> Self {
+        match value {
+            Some(value) => self.with(tag, value),
+            None => self,
+        }
+    }
+}
+
+enum Message {
+    Summary { time: f64, step: u64, values: Vec<Value> },
+    Histograms { time: f64, step: u64, groups: Vec<(String, Vec<f32>)> },
+    Sheet { time: f64, images: Box<Images> },
+    Flush,
+}
+
+/// A folder of event files, open for writing.
+pub(super) struct Board {
+    queue: Sender<Message>,
+    thread: JoinHandle<(Result<()>, Duration)>,
+}
+
+/// How the contact sheets' pictures were normalised, and where the sheets go.
+pub(super) struct Sheets {
+    pub(super) mean: [f32; 3],
+    pub(super) std: [f32; 3],
+    pub(super) folder: PathBuf,
+}
+
+impl Board {
+    /// A new file in `folder`; what older ones say of `step` and later steps is declared void.
+    pub(super) fn open(folder: &Path, step: u64, sheets: Sheets) -> Result<Self> {
+        let file = EventFile::create(folder, step).map_err(Error::io(folder))?;
+        let (queue, messages) = channel();
+        let thread = std::thread::Builder::new()
+            .name("tensorboard".into())
+            .spawn(move || Writer { file, sheets, busy: Duration::ZERO }.run(&messages))
+            .map_err(Error::io(folder))?;
+        Ok(Self { queue, thread })
+    }
+
+    /// A writer that has failed takes no more; [`Board::close`] tells why.
+    fn send(&self, message: Message) {
+        let _ = self.queue.send(message);
+    }
+
+    pub(super) fn scalars(&self, step: u64, scalars: Scalars) {
+        self.send(Message::Summary { time: now(), step, values: scalars.0 });
+    }
+
+    /// Values by name.
+    pub(super) fn histograms(&self, step: u64, groups: Vec<(String, Vec<f32>)>) {
+        self.send(Message::Histograms { time: now(), step, groups });
+    }
+
+    pub(super) fn sheet(&self, images: Images) {
+        self.send(Message::Sheet { time: now(), images: Box::new(images) });
+    }
+
+    /// Asks for what is there to be written soon.
+    pub(super) fn flush(&self) {
+        self.send(Message::Flush);
+    }
+
+    /// Writes what is left, and tells how long the thread was at work.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if files could not be written, now or earlier.
+    pub(super) fn close(self) -> Result<Duration> {
+        drop(self.queue);
+        let (result, busy) = self
+            .thread
+            .join()
+            .map_err(|_| Error::Worker { message: "the thread that writes TensorBoard files panicked".to_owned() })?;
+        result.map(|()| busy)
+    }
+}
+
+struct Writer {
+    file: EventFile,
+    sheets: Sheets,
+    busy: Duration,
+}
+
+impl Writer {
+    fn run(mut self, messages: &Receiver<Message>) -> (Result<()>, Duration) {
+        let result = self.write_all(messages);
+        (result, self.busy)
+    }
+
+    fn write_all(&mut self, messages: &Receiver<Message>) -> Result<()> {
+        let (mut flushed, mut new) = (Instant::now(), false);
+        loop {
+            // Nothing new: nothing to wake up for.
+            let left = if new { FLUSH_EVERY.saturating_sub(flushed.elapsed()) } else { Duration::from_secs(3600) };
+            let message = messages.recv_timeout(left);
+            let start = Instant::now();
+            let flush = match message {
+                Ok(Message::Flush) | Err(RecvTimeoutError::Timeout) => true,
+                Err(RecvTimeoutError::Disconnected) => return self.file.flush().map_err(Error::io(self.file.path())),
+                Ok(message) => {
+                    self.write(message)?;
+                    new = true;
+                    flushed.elapsed() >= FLUSH_EVERY
+                }
+            };
+            if flush {
+                self.file.flush().map_err(Error::io(self.file.path()))?;
+                (flushed, new) = (Instant::now(), false);
+            }
+            self.busy += start.elapsed();
+        }
+    }
+
+    fn write(&mut self, message: Message) -> Result<()> {
+        let (time, step, value) = match message {
+            Message::Summary { time, step, values } => (time, step, values),
+            Message::Histograms { time, step, groups } => {
+                let histogram = |(tag, values): (String, Vec<f32>)| {
+                    Some(Value { tag, shown: Some(Shown::Histogram(Histogram::of(&values)?)) })
+                };
+                (time, step, groups.into_iter().filter_map(histogram).collect())
+            }
+            Message::Sheet { time, images } => (time, images.step, vec![self.sheet(&images)?]),
+            Message::Flush => return Ok(()),
+        };
+        let what = Some(What::Summary(Summary { value }));
+        self.file.write(&Event { wall_time: time, step: step as i64, what }).map_err(Error::io(self.file.path()))
+    }
+
+    /// Draws a contact sheet to a file of its own, and takes it from there.
+    fn sheet(&self, images: &Images) -> Result<Value> {
+        let Sheets { mean, std, folder } = &self.sheets;
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        let path = folder.join(format!("{}.png", images.name()));
+        images.write_png(*mean, *std, &path)?;
+        let encoded = std::fs::read(&path).map_err(Error::io(&path))?;
+        // A PNG begins with its signature (8 bytes), then the first chunk's length and name, then width and height.
+        let side = |at: usize| encoded.get(at..at + 4).map_or(0, |b| i32::from_be_bytes([b[0], b[1], b[2], b[3]]));
+        let (width, height) = (side(16), side(20));
+        let image = Image { height, width, colorspace: 3, encoded };
+        Ok(Value { tag: "input/contact_sheet".to_owned(), shown: Some(Shown::Image(image)) })
+    }
+}
