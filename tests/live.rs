@@ -45,9 +45,12 @@ impl Run {
         let path = |name: &str| self.folder.path().join(name).to_str().unwrap().to_owned();
         let (train, val, out) = (path("data/train"), path("data/val"), path("run"));
         let mut words = vec!["train", "--train", &train, "--val", &val, "--out", &out];
-        words.extend("--schedule efficient_train_pp_deit --base 64 --patch 8 --batch-size 24 --epochs 4".split(' '));
+        words.extend("--schedule efficient_train_pp_deit --base 64 --patch 8 --batch-size 24".split(' '));
         words.extend("--dim 24 --depth 2 --heads 3 --seed 4 --augment rand-mstd0.5-inc1 --erase 0.25".split(' '));
         words.extend("--workers 2".split(' '));
+        if !more.contains(&"--epochs") {
+            words.extend(["--epochs", "4"]);
+        }
         words.extend(more);
         bandfeed(&words)
     }
@@ -295,11 +298,12 @@ fn tensorboard_reads_what_the_log_says() {
     run.succeed(&[]);
     let (events, log) = (by_tensorboard(&run), run.log());
     assert_eq!(events["file_version"], 2.0);
-    let scalars = |tag: &str| -> Vec<(u64, f64)> {
+    // Files hold 32-bit floats.
+    let scalars = |tag: &str| -> Vec<(u64, f32)> {
         let points = events["scalars"][tag].as_array().unwrap_or_else(|| panic!("no {tag} in {}", events["scalars"]));
-        points.iter().map(|p| (p[0].as_u64().unwrap(), p[1].as_f64().unwrap())).collect()
+        points.iter().map(|p| (p[0].as_u64().unwrap(), p[1].as_f64().unwrap() as f32)).collect()
     };
-    let single = |value: &Value| f64::from(value.as_f64().unwrap() as f32);
+    let single = |value: &Value| value.as_f64().unwrap() as f32;
     let steps = run.steps();
     for (tag, field) in [
         ("train/loss", "loss"),
@@ -309,15 +313,15 @@ fn tensorboard_reads_what_the_log_says() {
         ("schedule/magnitude", "magnitude"),
         ("schedule/progress", "progress"),
     ] {
-        let expected: Vec<(u64, f64)> =
+        let expected: Vec<(u64, f32)> =
             steps.iter().map(|s| (s["step"].as_u64().unwrap(), single(&s[field]))).collect();
         assert_eq!(scalars(tag), expected, "{tag}");
     }
-    let speed: Vec<f64> = scalars("train/images_per_second").iter().map(|p| p.1).collect();
+    let speed: Vec<f32> = scalars("train/images_per_second").iter().map(|p| p.1).collect();
     for (speed, step) in speed.iter().zip(&steps) {
         let number = |field: &str| step[field].as_f64().unwrap();
         let expected = number("images") / (number("wait") + number("compute"));
-        assert!((speed / expected - 1.0).abs() < 1e-4, "{speed} {expected}");
+        assert!((f64::from(*speed) / expected - 1.0).abs() < 1e-4, "{speed} {expected}");
     }
     for part in ["wait", "read", "decode", "augment", "band", "idle"] {
         let shares = scalars(&format!("input/{part}_share"));
@@ -326,7 +330,7 @@ fn tensorboard_reads_what_the_log_says() {
     let passes: Vec<&Value> = log.iter().filter(|event| event["event"] == "evaluation").collect();
     assert!(passes.len() > 2);
     for (tag, field) in [("eval/top1", "top1"), ("eval/top5", "top5"), ("eval/loss", "loss")] {
-        let expected: Vec<(u64, f64)> =
+        let expected: Vec<(u64, f32)> =
             passes.iter().map(|e| (e["step"].as_u64().unwrap() - 1, single(&e[field]))).collect();
         assert_eq!(scalars(tag), expected, "{tag}");
     }

@@ -61,15 +61,16 @@ impl Terminal {
     }
 }
 
-/// Columns of the terminal that standard error is, or 80.
+/// Columns to write in the terminal that standard error is, or 79.
 fn width() -> usize {
     #[cfg(unix)]
     if let Ok(size) = rustix::termios::tcgetwinsize(std::io::stderr())
         && size.ws_col > 0
     {
-        return usize::from(size.ws_col);
+        // A line that is full to the last column may wrap.
+        return usize::from(size.ws_col).saturating_sub(1);
     }
-    80
+    79
 }
 
 /// The state in one line.
@@ -110,8 +111,11 @@ impl Line {
         Self(vec![(Style::Name, format!("{name:<11}"))])
     }
 
-    fn and(mut self, style: Style, text: impl Into<String>) -> Self {
-        self.0.push((style, text.into()));
+    fn and(mut self, style: Style, text: impl AsRef<str>) -> Self {
+        match self.0.last_mut() {
+            Some((last, before)) if *last == style => before.push_str(text.as_ref()),
+            _ => self.0.push((style, text.as_ref().to_owned())),
+        }
         self
     }
 
@@ -170,7 +174,7 @@ fn screen(s: &Standing, usage: &Usage, cores: usize, width: usize) -> Vec<Line> 
             .and(Style::Plain, format!("computing {:.1} %  waiting for input {waiting:.1} %", 100.0 - waiting)),
     );
     let parts: Vec<String> = lately.input.shares().map_or(vec!["-".to_owned()], |shares| {
-        let shown = shares.iter().filter(|(name, share)| *share >= 0.0005 || *name == "decode");
+        let shown = shares.iter().filter(|(name, share)| *share >= 0.005 || *name == "decode");
         shown.map(|(name, share)| format!("{name} {:.0} %", share * 100.0)).collect()
     });
     lines.push(Line::named("loader").and(Style::Plain, parts.join("  ")));
