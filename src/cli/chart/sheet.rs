@@ -66,6 +66,15 @@ impl Sheet {
     /// # Errors
     /// [`Error::Io`] if the file cannot be written.
     pub(crate) fn write_png(&self, path: &Path) -> Result<()> {
+        // A page of photos is large: half a second more makes it a fifth smaller.
+        self.write_png_with(CompressionType::Best, path)
+    }
+
+    /// The same, compressed as little or as much as is asked.
+    ///
+    /// # Errors
+    /// As [`Sheet::write_png`].
+    pub(crate) fn write_png_with(&self, effort: CompressionType, path: &Path) -> Result<()> {
         register_font();
         let captions = self.rows.iter().flat_map(|row| &row.tiles).any(|(_, caption)| !caption.is_empty());
         let row_height = self.tile + if captions { CAPTION_ROW } else { 0 } + GAP;
@@ -94,9 +103,8 @@ impl Sheet {
             area.present().map_err(|error| refused(&error))?;
         }
         darken(&mut pixels, &words, width as usize);
-        // A page of photos is large: half a second more makes it a fifth smaller.
         let file = std::io::BufWriter::new(std::fs::File::create(path).map_err(Error::io(path))?);
-        PngEncoder::new_with_quality(file, CompressionType::Best, FilterType::Adaptive)
+        PngEncoder::new_with_quality(file, effort, FilterType::Adaptive)
             .write_image(&pixels, width, height, image::ExtendedColorType::Rgb8)
             .map_err(|error| refused(&error))
     }

@@ -5,6 +5,7 @@ use crate::batch::Batch;
 use crate::error::Result;
 use crate::ops::Rgb8;
 use crate::shape::Size;
+use image::codecs::png::CompressionType;
 use std::path::Path;
 
 /// Rows and columns of pictures.
@@ -23,17 +24,19 @@ pub(super) struct Images {
     captions: Vec<String>,
     title: String,
     subtitle: String,
+    /// Beside the first row.
+    label: Vec<String>,
 }
 
 impl Images {
-    /// The first images of `batch`; `None` if it has none.
-    pub(super) fn of(batch: &Batch, step: u64, classes: &[String]) -> Option<Self> {
+    /// The first images of `batch`; `None` if it has none. `magnitude` is RandAugment's, where there is one.
+    pub(super) fn of(batch: &Batch, step: u64, classes: &[String], magnitude: Option<f64>) -> Option<Self> {
         let side = batch.images.shape()[3];
         let shown = batch.len().min(ROWS * COLUMNS);
         if shown == 0 {
             return None;
         }
-        let (stage, mixed) = (&batch.stage, if batch.mixing.is_some() { ", mixed" } else { "" });
+        let stage = &batch.stage;
         let caption = |&label: &u32| {
             let name = classes.get(label as usize).cloned().unwrap_or_else(|| label.to_string());
             // About as long as a tile is wide.
@@ -48,11 +51,18 @@ impl Images {
             pixels: batch.images.as_slice()[..shown * 3 * side * side].to_vec(),
             side,
             captions: batch.labels[..shown].iter().map(caption).collect(),
-            title: format!("stage {}, step {step}", stage.index + 1),
-            subtitle: format!(
-                "band {} of {} pixels, magnitude {:.1}{mixed}, batches of {}",
-                stage.band, stage.base, batch.magnitude, stage.batch_size
-            ),
+            title: format!("stage {}: its first images", stage.index + 1),
+            subtitle: "as the model sees them, normalisation undone".to_owned(),
+            label: [
+                Some(format!("band {}", stage.band)),
+                (stage.band != stage.base).then(|| format!("of {} pixels", stage.base)),
+                magnitude.map(|m| format!("magnitude {m:.1}")),
+                batch.mixing.is_some().then(|| "mixed".to_owned()),
+                Some(format!("step {step}")),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
         })
     }
 
@@ -69,12 +79,14 @@ impl Images {
         let mut rows = Vec::new();
         while !tiles.is_empty() {
             let rest = tiles.split_off(tiles.len().min(COLUMNS));
-            rows.push(Row { label: Vec::new(), tiles: std::mem::replace(&mut tiles, rest) });
+            let label = if rows.is_empty() { self.label.clone() } else { Vec::new() };
+            rows.push(Row { label, tiles: std::mem::replace(&mut tiles, rest) });
         }
         let tile = side * (TILE / side).max(1);
         let sheet =
             Sheet { title: self.title.clone(), subtitle: self.subtitle.clone(), columns: Vec::new(), rows, tile };
-        sheet.write_png(path)
+        // Drawn while the model trains: time counts for more than bytes.
+        sheet.write_png_with(CompressionType::Fast, path)
     }
 }
 

@@ -301,7 +301,8 @@ impl Watch for Live {
         }
         self.costing(|live| {
             let Some(board) = &live.board else { return };
-            if let Some(images) = Images::of(batch, trainer.steps(), &live.classes) {
+            let magnitude = live.standing.follows_magnitude.then_some(batch.magnitude);
+            if let Some(images) = Images::of(batch, trainer.steps(), &live.classes, magnitude) {
                 board.sheet(images);
                 live.sheet_due = false;
             }

@@ -20,7 +20,7 @@ pub(super) struct Standing {
     pub(super) progress: f64,
     /// RandAugment's magnitude in the last step, where the policy follows one.
     pub(super) magnitude: Option<f64>,
-    follows_magnitude: bool,
+    pub(super) follows_magnitude: bool,
     /// A running mean.
     pub(super) loss: Option<f64>,
     /// The last pass over the validation set, and the best.

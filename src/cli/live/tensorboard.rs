@@ -4,7 +4,7 @@ use super::contact_sheet::Images;
 use super::event_file::{Event, EventFile, Histogram, Image, Shown, Summary, Value, What, now};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -34,12 +34,50 @@ enum Message {
     Summary { time: f64, step: u64, values: Vec<Value> },
     Histograms { time: f64, step: u64, groups: Vec<(String, Vec<f32>)> },
     Sheet { time: f64, images: Box<Images> },
-    Flush,
+}
+
+/// What is to be written.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<State>,
+    /// There is no time to wait.
+    urgent: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    messages: Vec<Message>,
+    urgent: bool,
+    closed: bool,
+}
+
+const LOCK: &str = "nobody panics with the queue in hand";
+
+impl Queue {
+    /// Puts a message in. The writer finds it when it looks next: waking it here would have it take the training thread's core.
+    fn push(&self, message: Message) {
+        self.state.lock().expect(LOCK).messages.push(message);
+    }
+
+    fn hurry(&self, closed: bool) {
+        let mut state = self.state.lock().expect(LOCK);
+        state.urgent = true;
+        state.closed |= closed;
+        self.urgent.notify_one();
+    }
+
+    /// What has come in since the last call, after a while; and whether that is all there will be.
+    fn take(&self) -> (Vec<Message>, bool) {
+        let state = self.state.lock().expect(LOCK);
+        let (mut state, _) = self.urgent.wait_timeout_while(state, FLUSH_EVERY, |state| !state.urgent).expect(LOCK);
+        state.urgent = false;
+        (std::mem::take(&mut state.messages), state.closed)
+    }
 }
 
 /// A folder of event files, open for writing.
 pub(super) struct Board {
-    queue: Sender<Message>,
+    queue: Arc<Queue>,
     thread: JoinHandle<(Result<()>, Duration)>,
 }
 
@@ -54,35 +92,31 @@ impl Board {
     /// A new file in `folder`; what older ones say of `step` and later steps is declared void.
     pub(super) fn open(folder: &Path, step: u64, sheets: Sheets) -> Result<Self> {
         let file = EventFile::create(folder, step).map_err(Error::io(folder))?;
-        let (queue, messages) = channel();
+        let queue = Arc::new(Queue::default());
+        let own = queue.clone();
         let thread = std::thread::Builder::new()
             .name("tensorboard".into())
-            .spawn(move || Writer { file, sheets, busy: Duration::ZERO }.run(&messages))
+            .spawn(move || Writer { file, sheets, busy: Duration::ZERO }.run(&own))
             .map_err(Error::io(folder))?;
         Ok(Self { queue, thread })
     }
 
-    /// A writer that has failed takes no more; [`Board::close`] tells why.
-    fn send(&self, message: Message) {
-        let _ = self.queue.send(message);
-    }
-
     pub(super) fn scalars(&self, step: u64, scalars: Scalars) {
-        self.send(Message::Summary { time: now(), step, values: scalars.0 });
+        self.queue.push(Message::Summary { time: now(), step, values: scalars.0 });
     }
 
     /// Values by name.
     pub(super) fn histograms(&self, step: u64, groups: Vec<(String, Vec<f32>)>) {
-        self.send(Message::Histograms { time: now(), step, groups });
+        self.queue.push(Message::Histograms { time: now(), step, groups });
     }
 
     pub(super) fn sheet(&self, images: Images) {
-        self.send(Message::Sheet { time: now(), images: Box::new(images) });
+        self.queue.push(Message::Sheet { time: now(), images: Box::new(images) });
     }
 
     /// Asks for what is there to be written soon.
     pub(super) fn flush(&self) {
-        self.send(Message::Flush);
+        self.queue.hurry(false);
     }
 
     /// Writes what is left, and tells how long the thread was at work.
@@ -90,7 +124,7 @@ impl Board {
     /// # Errors
     /// [`Error::Io`] if files could not be written, now or earlier.
     pub(super) fn close(self) -> Result<Duration> {
-        drop(self.queue);
+        self.queue.hurry(true);
         let (result, busy) = self
             .thread
             .join()
@@ -106,33 +140,28 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, messages: &Receiver<Message>) -> (Result<()>, Duration) {
-        let result = self.write_all(messages);
-        (result, self.busy)
-    }
-
-    fn write_all(&mut self, messages: &Receiver<Message>) -> Result<()> {
-        let (mut flushed, mut new) = (Instant::now(), false);
+    /// Until the queue is closed. What comes in after a failure is thrown away.
+    fn run(mut self, queue: &Queue) -> (Result<()>, Duration) {
+        let mut result = Ok(());
         loop {
-            // Nothing new: nothing to wake up for.
-            let left = if new { FLUSH_EVERY.saturating_sub(flushed.elapsed()) } else { Duration::from_secs(3600) };
-            let message = messages.recv_timeout(left);
+            let (messages, closed) = queue.take();
             let start = Instant::now();
-            let flush = match message {
-                Ok(Message::Flush) | Err(RecvTimeoutError::Timeout) => true,
-                Err(RecvTimeoutError::Disconnected) => return self.file.flush().map_err(Error::io(self.file.path())),
-                Ok(message) => {
-                    self.write(message)?;
-                    new = true;
-                    flushed.elapsed() >= FLUSH_EVERY
-                }
-            };
-            if flush {
-                self.file.flush().map_err(Error::io(self.file.path()))?;
-                (flushed, new) = (Instant::now(), false);
+            if result.is_ok() {
+                result = self.write_all(messages);
             }
             self.busy += start.elapsed();
+            if closed {
+                return (result, self.busy);
+            }
         }
+    }
+
+    fn write_all(&mut self, messages: Vec<Message>) -> Result<()> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        messages.into_iter().try_for_each(|message| self.write(message))?;
+        self.file.flush().map_err(Error::io(self.file.path()))
     }
 
     fn write(&mut self, message: Message) -> Result<()> {
@@ -145,7 +174,6 @@ impl Writer {
                 (time, step, groups.into_iter().filter_map(histogram).collect())
             }
             Message::Sheet { time, images } => (time, images.step, vec![self.sheet(&images)?]),
-            Message::Flush => return Ok(()),
         };
         let what = Some(What::Summary(Summary { value }));
         self.file.write(&Event { wall_time: time, step: step as i64, what }).map_err(Error::io(self.file.path()))
