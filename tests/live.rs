@@ -240,7 +240,7 @@ fn a_trace_shows_what_each_thread_does() {
         assert!(count > images / 4, "{part}: {count} of {images}\n{spans:?}");
     }
     let main = &spans["main"];
-    for part in ["mix", "wait_for_batch"] {
+    for part in ["batch", "mix", "gradient", "update", "evaluate", "checkpoint"] {
         assert!(main.get(part).copied().unwrap_or(0) > 0, "{part}: {main:?}");
     }
 }

@@ -94,7 +94,8 @@ pub fn fit<F: Feed>(trainer: &mut Trainer, feed: &mut F, run: Run<'_>) -> Result
             }
         }
         let start = Instant::now();
-        let batch = match feed.next_batch().transpose() {
+        let next = tracing::debug_span!("batch").in_scope(|| feed.next_batch().transpose());
+        let batch = match next {
             Ok(batch) => batch,
             Err(error) => {
                 // The weights are as they were before the step at hand. Should saving fail too, the feed was first.
@@ -183,6 +184,7 @@ impl Fit<'_, '_> {
             compute: Duration::ZERO,
         });
         if !batch.is_empty() {
+            let _span = tracing::debug_span!("gradient", step = self.trainer.step, band = batch.stage.band).entered();
             step.gradients.add(self.trainer.gradient(batch, step.gradients.images())?);
         }
         step.batches += 1;
@@ -200,7 +202,9 @@ impl Fit<'_, '_> {
         let start = Instant::now();
         let (loss, images) = (step.gradients.mean_loss(), step.gradients.images());
         let learning_rate = self.trainer.config.learning_rate.at(step.progress) * step.stage.rate_scale;
+        let updating = tracing::debug_span!("update", step = self.trainer.step).entered();
         let grad_norm = self.trainer.update(step.gradients, learning_rate)?;
+        drop(updating);
         let report = StepReport {
             step: self.trainer.step - 1,
             epoch: step.epoch,
@@ -268,6 +272,7 @@ impl Fit<'_, '_> {
         let Some(validation) = self.run.validation.as_mut().filter(|_| !stop.load(Ordering::Relaxed)) else {
             return Ok(None);
         };
+        let _span = tracing::debug_span!("evaluate", band = stage.band).entered();
         let report = evaluate_until(self.trainer, validation.pass(stage)?, stop)?;
         if let Some(report) = &report {
             self.run.watch.evaluated(report);
@@ -291,6 +296,7 @@ impl Fit<'_, '_> {
     fn save<S: serde::Serialize>(&mut self, here: &S) -> Result<()> {
         let Some(checkpoints) = &self.run.checkpoints else { return Ok(()) };
         let path = checkpoints.last();
+        let _span = tracing::debug_span!("checkpoint", step = self.trainer.step).entered();
         self.trainer.save(&path, here)?;
         self.saved = (Instant::now(), self.trainer.step);
         self.kept = Some(self.trainer.step);

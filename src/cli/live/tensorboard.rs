@@ -42,6 +42,8 @@ struct Queue {
     state: Mutex<State>,
     /// There is no time to wait.
     urgent: Condvar,
+    /// The figures that were taken are in the file.
+    written: Condvar,
 }
 
 #[derive(Default)]
@@ -49,6 +51,8 @@ struct State {
     messages: Vec<Message>,
     urgent: bool,
     closed: bool,
+    /// Figures were taken and are not yet in the file.
+    behind: bool,
 }
 
 const LOCK: &str = "nobody panics with the queue in hand";
@@ -59,11 +63,24 @@ impl Queue {
         self.state.lock().expect(LOCK).messages.push(message);
     }
 
-    fn hurry(&self, closed: bool) {
+    fn close(&self) {
+        let mut state = self.state.lock().expect(LOCK);
+        (state.urgent, state.closed) = (true, true);
+        self.urgent.notify_one();
+    }
+
+    /// Waits until all figures are in the file, or until it is clear that the disk takes its time.
+    fn flush(&self) {
         let mut state = self.state.lock().expect(LOCK);
         state.urgent = true;
-        state.closed |= closed;
         self.urgent.notify_one();
+        let waiting = |state: &mut State| state.behind || !state.messages.is_empty();
+        drop(self.written.wait_timeout_while(state, FLUSH_WITHIN, waiting).expect(LOCK));
+    }
+
+    fn is_written(&self) {
+        self.state.lock().expect(LOCK).behind = false;
+        self.written.notify_all();
     }
 
     /// What has come in since the last call, after a while; and whether that is all there will be.
@@ -71,6 +88,7 @@ impl Queue {
         let state = self.state.lock().expect(LOCK);
         let (mut state, _) = self.urgent.wait_timeout_while(state, FLUSH_EVERY, |state| !state.urgent).expect(LOCK);
         state.urgent = false;
+        state.behind = true;
         (std::mem::take(&mut state.messages), state.closed)
     }
 }
@@ -80,6 +98,9 @@ pub(super) struct Board {
     queue: Arc<Queue>,
     thread: JoinHandle<(Result<()>, Duration)>,
 }
+
+/// The longest that a checkpoint waits for the figures before it.
+const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 
 /// How the contact sheets' pictures were normalised, and where the sheets go.
 pub(super) struct Sheets {
@@ -114,9 +135,9 @@ impl Board {
         self.queue.push(Message::Sheet { time: now(), images: Box::new(images) });
     }
 
-    /// Asks for what is there to be written soon.
+    /// Has the figures in the file, if that can be had within [`FLUSH_WITHIN`].
     pub(super) fn flush(&self) {
-        self.queue.hurry(false);
+        self.queue.flush();
     }
 
     /// Writes what is left, and tells how long the thread was at work.
@@ -124,7 +145,7 @@ impl Board {
     /// # Errors
     /// [`Error::Io`] if files could not be written, now or earlier.
     pub(super) fn close(self) -> Result<Duration> {
-        self.queue.hurry(true);
+        self.queue.close();
         let (result, busy) = self
             .thread
             .join()
@@ -146,9 +167,11 @@ impl Writer {
         loop {
             let (messages, closed) = queue.take();
             let start = Instant::now();
-            if result.is_ok() {
-                result = self.write_all(messages);
-            }
+            // Pictures take their time, and nobody waits for them.
+            let (sheets, figures) = messages.into_iter().partition(|m| matches!(m, Message::Sheet { .. }));
+            result = result.and_then(|()| self.write_all(figures));
+            queue.is_written();
+            result = result.and_then(|()| self.write_all(sheets));
             self.busy += start.elapsed();
             if closed {
                 return (result, self.busy);
