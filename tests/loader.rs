@@ -355,6 +355,30 @@ fn settings_that_cannot_work_are_refused() {
 }
 
 #[test]
+fn augmentation_and_erasing_are_counted_apart_from_the_band() {
+    let erasing = bandfeed::erase::Erasing { probability: 1.0, ..Default::default() };
+    let policy = "rand-m9-mstd0.5-inc1".parse().unwrap();
+    for recipe in [
+        bandfeed::Recipe {
+            augment: Some(policy),
+            magnitude: bandfeed::recipe::Magnitude::Policy,
+            ..Default::default()
+        },
+        bandfeed::Recipe { erasing: Some(erasing), ..Default::default() },
+    ] {
+        let mut loader = training(20, 1.0).recipe(recipe).workers(2).build().unwrap();
+        let meter = loader.meter();
+        assert_eq!((meter.workers(), meter.counters().images), (2, 0));
+        loader.by_ref().for_each(|batch| drop(batch.unwrap()));
+        let (own, read) = (loader.counters(), meter.counters());
+        assert!(own.augment > 0.0 && own.band > 0.0, "{own:?}");
+        assert_eq!(read.augment, own.augment);
+        drop(loader);
+        assert_eq!(meter.counters().images, own.images);
+    }
+}
+
+#[test]
 fn a_loader_dropped_at_work_ends_its_threads() {
     for _ in 0..20 {
         let mut loader = training(40, 50.0).workers(3).prefetch(8).build().unwrap();
@@ -368,7 +392,13 @@ fn counters_tell_what_was_done() {
     let images: usize = loader.by_ref().map(|b| b.unwrap().len()).sum();
     let counters = loader.counters();
     assert_eq!(counters.images, images as u64);
-    assert!(counters.bytes > 0 && counters.decode > 0.0 && counters.render > 0.0);
+    assert!(counters.bytes > 0 && counters.decode > 0.0 && counters.band > 0.0);
+    assert_eq!(
+        (counters.augment, counters.upload),
+        (0.0, 0.0),
+        "nothing is augmented, and the CPU engine uploads nothing"
+    );
+    assert_eq!(counters.render(), counters.band);
     let memory = loader.memory();
     assert_eq!(memory.batch, 4 * 3 * 32 * 32 * 4);
     assert_eq!(memory.batches, 4 + 2);

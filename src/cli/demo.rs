@@ -1,6 +1,7 @@
 //! `bandfeed demo`: a small data set, a small model, the whole curriculum, in a few minutes.
 
 use super::config::{LoaderConfig, Output, RunConfig, SourceConfig};
+use super::live::LiveArgs;
 use super::train::Job;
 use crate::demo_data::DemoData;
 use crate::error::{Error, Result};
@@ -29,6 +30,8 @@ pub(crate) struct Args {
     /// Go on with the run in the folder.
     #[arg(long)]
     resume: bool,
+    #[command(flatten)]
+    live: LiveArgs,
 }
 
 /// Side of the full images and of a patch: 64 tokens at the end, 9 at the start.
@@ -90,5 +93,5 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         ..RunConfig::default()
     };
     let schedule = settings.schedule.schedule()?;
-    Job::new(settings, schedule, args.resume)?.run()
+    Job::new(settings, schedule, args.live.clone(), args.resume)?.run()
 }

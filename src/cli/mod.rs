@@ -20,6 +20,7 @@ mod manual;
 mod report;
 pub mod schedule;
 mod table;
+mod trace;
 #[cfg(feature = "train")]
 mod train;
 mod transform;
@@ -27,6 +28,7 @@ mod transform;
 mod weights;
 
 use clap::{Parser, Subcommand};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// A training-data loader for vision whose cost falls with the frequency band.
@@ -35,6 +37,9 @@ use std::process::ExitCode;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Write what each thread does when to this file, for https://ui.perfetto.dev or chrome://tracing.
+    #[arg(long, global = true, value_name = "FILE.json")]
+    trace: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -98,10 +103,18 @@ fn cores() -> usize {
 
 /// Runs the program; the error, if any, is printed to standard error.
 pub fn run() -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("BANDFEED_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
-    let result = match Cli::parse().command {
+    let Cli { command, trace } = Cli::parse();
+    if let Err(error) = trace::init(trace.as_deref()) {
+        eprintln!("error: {error}");
+        return ExitCode::FAILURE;
+    }
+    let code = execute(command);
+    trace::finish();
+    code
+}
+
+fn execute(command: Command) -> ExitCode {
+    let result = match command {
         Command::Decode(args) => decode::run(&args),
         #[cfg(feature = "train")]
         Command::Train(args) => train::run(&args),

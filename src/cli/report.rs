@@ -1,9 +1,11 @@
 //! What a finished run tells on the terminal.
 
+use super::live::{Cost, Input};
 use super::table::table;
 use crate::loader::{BadFile, Counters};
 use crate::schedule::Schedule;
 use crate::train::{History, StageTotal};
+use serde::Serialize;
 
 /// Lists files that something is wrong with; prints nothing where there are none.
 pub(super) fn files(what: &str, files: &[BadFile]) {
@@ -18,6 +20,15 @@ pub(super) fn files(what: &str, files: &[BadFile]) {
     if files.len() > SHOWN {
         println!("  and {} more", files.len() - SHOWN);
     }
+}
+
+/// `summary.json`: the history, and what the loader and the reporting of this process took.
+#[derive(Serialize)]
+pub(super) struct File<'a> {
+    #[serde(flatten)]
+    pub(super) history: &'a History,
+    pub(super) input: Counters,
+    pub(super) reporting: Cost,
 }
 
 /// What each stage was, made and took, and their sums.
@@ -76,21 +87,33 @@ pub(super) fn bottleneck(history: &History, counters: &Counters) -> String {
     let wall: f64 = history.stages.iter().map(|s| s.wall()).sum();
     let share = wait / wall.max(1e-9);
     let each = 1e3 / counters.images.max(1) as f64;
+    // Images of the replay buffer are rendered, too.
+    let made = 1e3 / (counters.images + counters.replayed).max(1) as f64;
+    let input = Input::from(*counters);
+    let largest = input.largest().map_or("", |(part, _)| part);
     let verdict = match share {
-        s if s < 0.02 => "The model is the bottleneck; the loader keeps up.",
-        s if s < 0.2 => "The model waits for the loader now and then.",
-        _ => "The loader is the bottleneck: give it more workers, or a smaller band for longer.",
+        s if s < 0.02 => "The model is the bottleneck; the loader keeps up.".to_owned(),
+        s if s < 0.2 => format!("The model waits for the loader now and then, for {largest} most of all."),
+        _ => {
+            format!(
+                "The loader is the bottleneck, {largest} most of all: give it more workers, or a smaller band for longer."
+            )
+        }
     };
+    let idle = input.shares().map_or(0.0, |shares| shares[5].1);
     let replayed = match counters.replayed {
         0 => String::new(),
         n => format!("; {n} more came from the replay buffer"),
     };
     format!(
-        "input  {:.2} % of the training time spent waiting; {} images were decoded, each took {:.2} ms to decode and {:.2} ms \
-         to crop, augment and normalise{replayed}. {verdict}",
+        "input  {:.2} % of the training time spent waiting; {} images were decoded, each took {:.2} ms to read, {:.2} ms to \
+         decode, {:.2} ms to augment, {:.2} ms to crop, band and normalise{replayed}; workers idled {:.0} % of their time. {verdict}",
         share * 100.0,
         counters.images,
+        counters.read * each,
         counters.decode * each,
-        counters.render * each
+        counters.augment * made,
+        counters.band * made,
+        idle * 100.0
     )
 }

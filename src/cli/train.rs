@@ -2,7 +2,7 @@
 
 use super::config::{ConfigArgs, LoaderConfig, Output, RunConfig};
 use super::fit::Fit;
-use super::live::{self, Live};
+use super::live::{self, Live, LiveArgs, Subject};
 use super::machine::Machine;
 use super::report;
 use super::transform::{self, Transform};
@@ -55,6 +55,8 @@ pub(crate) struct Args {
     transform: Transform,
     #[command(flatten)]
     input: Input,
+    #[command(flatten)]
+    live: LiveArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -217,7 +219,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if args.fit.image_epochs.is_some() {
         config.schedule.epochs = Some(schedule.epochs());
     }
-    Job::new(config, schedule, args.resume)?.run()
+    Job::new(config, schedule, args.live.clone(), args.resume)?.run()
 }
 
 impl Args {
@@ -302,6 +304,7 @@ pub(super) struct Job {
     /// Bytes; `None` where the system does not tell what is free.
     memory_limit: Option<u64>,
     checkpoint_every: Duration,
+    live: LiveArgs,
 }
 
 /// The run's settings as they are written beside it.
@@ -324,7 +327,7 @@ impl Job {
     ///
     /// # Errors
     /// Whatever the sources meet; [`Error::Config`] if no training images are named, or for an unknown model.
-    pub(super) fn new(settings: RunConfig, schedule: Schedule, resume: bool) -> Result<Self> {
+    pub(super) fn new(settings: RunConfig, schedule: Schedule, live: LiveArgs, resume: bool) -> Result<Self> {
         let Some(name) = &settings.source.train else {
             let reason = "no training images are named; give --train, or train in the [source] of the run file";
             return Err(Error::config("source.train", reason));
@@ -357,6 +360,7 @@ impl Job {
             train,
             val,
             schedule,
+            live,
             resume,
             settings,
         })
@@ -373,8 +377,15 @@ impl Job {
         self.announce(&loader, &trainer)?;
 
         let stop = stop_on_interrupt()?;
-        let mut live = Live::open(&self.out, &self.schedule, trainer.steps(), self.val.as_ref().map(|v| v.len()))?
-            .with_magnitude(self.recipe.augment.as_ref().is_some_and(|policy| policy.follows_magnitude()));
+        let subject = Subject {
+            schedule: &self.schedule,
+            recipe: &self.recipe,
+            classes: self.train.classes(),
+            validation: self.val.as_ref().map(|val| val.len()),
+            trainer: &trainer,
+            meter: loader.meter(),
+        };
+        let mut live = Live::open(&self.out, &self.live, subject)?;
         let bad_in_validation = Arc::new(Mutex::new(Vec::new()));
         let mut validation = self.val.as_ref().map(|val| {
             let (val, recipe, workers, on_bad_file) = (val.clone(), &self.recipe, self.workers, self.on_bad_file);
@@ -396,12 +407,12 @@ impl Job {
         let result = train::fit(&mut trainer, &mut loader, run);
         let closed = live.close();
         let summary = result?;
-        closed?;
+        let cost = closed?;
         if summary.stopped {
             eprintln!("stopped after step {}; go on with the same command and --resume", summary.steps);
             return Ok(ExitCode::from(130));
         }
-        self.report(&summary, &loader)?;
+        self.report(&summary, &loader, cost)?;
         let bad_files = bad_in_validation.lock().expect("a pass does not panic with the list in hand");
         report::files("of the validation images gave no image and are not in the accuracy", &bad_files);
         Ok(ExitCode::SUCCESS)
@@ -530,7 +541,7 @@ impl Job {
     }
 
     /// The summary on the terminal, and the curves.
-    fn report(&self, summary: &Summary, loader: &Loader) -> Result<()> {
+    fn report(&self, summary: &Summary, loader: &Loader, cost: live::Cost) -> Result<()> {
         let events = live::read(&self.out.join("log.jsonl"))?;
         let title = format!("{}: {} for {} epochs", self.name, self.schedule.name(), self.schedule.epochs());
         let chart = live::curves(&title, &events, &self.schedule);
@@ -540,7 +551,8 @@ impl Job {
         let history = &summary.history;
         write(
             &self.out.join("summary.json"),
-            &serde_json::to_string_pretty(history).expect("a history is plain data"),
+            &serde_json::to_string_pretty(&report::File { history, input: loader.counters(), reporting: cost })
+                .expect("a history is plain data"),
         )?;
         println!("\n{}", report::stage_table(history, &self.schedule));
         if let Some(last) = history.last() {
@@ -602,6 +614,7 @@ fn stop_on_interrupt() -> Result<&'static AtomicBool> {
     ONCE.call_once(|| {
         result = ctrlc::set_handler(|| {
             if STOP.swap(true, Ordering::Relaxed) {
+                super::trace::finish();
                 std::process::exit(130);
             }
             eprintln!("\nending after this step, with a checkpoint; once more ends at once");

@@ -95,17 +95,19 @@ impl Worker for CpuWorker {
         slot: usize,
     ) -> Result<Made, SampleError> {
         let start = Instant::now();
+        let decoding = tracing::trace_span!("decode").entered();
         let header = self.decoder.header(bytes).map_err(SampleError::Image)?;
         let plan = plan(header.size).map_err(SampleError::Setup)?;
         let patch = self
             .decoder
             .decode_region(bytes, &header, plan.crop.region, resolution(&plan))
             .map_err(SampleError::Image)?;
+        drop(decoding);
         let decoded = Instant::now();
         let warning = patch.warning.map(str::to_owned);
         let view = View { pixels: patch.pixels, stride: patch.stride, size: patch.size };
         self.renderer.render(view, patch.area, &plan, &mut own(canvas).slot(slot)).map_err(SampleError::Setup)?;
-        Ok(Made { decode: decoded - start, render: decoded.elapsed(), warning })
+        Ok(Made { warning, ..self.made(start, decoded) })
     }
 
     fn keep(&mut self, canvas: &dyn Canvas, slot: usize) -> Result<Kept> {
@@ -134,11 +136,13 @@ impl Worker for CpuWorker {
         side: u32,
     ) -> Result<(Made, Kept), SampleError> {
         let start = Instant::now();
+        let decoding = tracing::trace_span!("decode").entered();
         let header = self.decoder.header(bytes).map_err(SampleError::Image)?;
         let size = reduced(header.size, side);
         let plan = plan(size).map_err(SampleError::Setup)?;
         let (whole, needed) = (Rect::whole(header.size), if plan.fuse { size } else { header.size });
         let patch = self.decoder.decode_region(bytes, &header, whole, needed).map_err(SampleError::Image)?;
+        drop(decoding);
         let decoded = Instant::now();
         let warning = patch.warning.map(str::to_owned);
         let view = View { pixels: patch.pixels, stride: patch.stride, size: patch.size };
@@ -152,7 +156,7 @@ impl Worker for CpuWorker {
         }
         // Not from the decoder's pixels: a use must not depend on being the first one.
         self.renderer.render_region(image.view(), &plan, &mut own(canvas).slot(slot)).map_err(SampleError::Setup)?;
-        Ok((Made { decode: decoded - start, render: decoded.elapsed(), warning }, Kept::new(image)))
+        Ok((Made { warning, ..self.made(start, decoded) }, Kept::new(image)))
     }
 
     fn rerun(
@@ -168,7 +172,16 @@ impl Worker for CpuWorker {
         };
         let plan = plan(image.size).map_err(SampleError::Setup)?;
         self.renderer.render_region(image.view(), &plan, &mut own(canvas).slot(slot)).map_err(SampleError::Setup)?;
-        Ok(Made { render: start.elapsed(), ..Made::default() })
+        Ok(self.made(start, start))
+    }
+}
+
+impl CpuWorker {
+    /// The times of a sample that was just rendered.
+    fn made(&self, start: Instant, decoded: Instant) -> Made {
+        let augment = self.renderer.augment_time();
+        let band = decoded.elapsed().saturating_sub(augment);
+        Made { decode: decoded - start, augment, band, ..Made::default() }
     }
 }
 

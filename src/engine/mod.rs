@@ -145,10 +145,21 @@ impl Kept {
 pub struct Made {
     /// Header and pixels from bytes.
     pub decode: Duration,
-    /// Crop, flip, augmentation, band crop, normalisation and erasing: one pass where they are fused, so one figure.
-    pub render: Duration,
+    /// Operations on 8-bit pixels (policy, jitter) and erasing.
+    pub augment: Duration,
+    /// Resized crop, flip, band crop and normalisation: one linear map where they are fused, so one figure.
+    pub band: Duration,
+    /// Copies to the device. Zero for the CPU engine, which writes where the batch is.
+    pub upload: Duration,
     /// What is wrong with the file, where an image could be made all the same.
     pub warning: Option<String>,
+}
+
+impl Made {
+    /// All that came after decoding.
+    pub fn render(&self) -> Duration {
+        self.augment + self.band + self.upload
+    }
 }
 
 /// Why a sample was not made.

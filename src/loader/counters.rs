@@ -2,6 +2,7 @@
 
 use crate::engine::Made;
 use serde::Serialize;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -13,7 +14,9 @@ pub(super) struct Sums {
     bytes: AtomicU64,
     read: AtomicU64,
     decode: AtomicU64,
-    render: AtomicU64,
+    augment: AtomicU64,
+    band: AtomicU64,
+    upload: AtomicU64,
     finish: AtomicU64,
     wait_for_consumer: AtomicU64,
     wait_for_producer: AtomicU64,
@@ -33,12 +36,20 @@ impl Sums {
         self.bytes.fetch_add(bytes as u64, Relaxed);
         add(&self.read, read);
         add(&self.decode, made.decode);
-        add(&self.render, made.render);
+        self.rendered(made);
     }
 
     pub(super) fn replayed(&self, made: &Made) {
         self.replayed.fetch_add(1, Relaxed);
-        add(&self.render, made.render);
+        self.rendered(made);
+    }
+
+    fn rendered(&self, made: &Made) {
+        add(&self.augment, made.augment);
+        add(&self.band, made.band);
+        if !made.upload.is_zero() {
+            add(&self.upload, made.upload);
+        }
     }
 
     pub(super) fn finished(&self, time: Duration) {
@@ -60,7 +71,9 @@ impl Sums {
             bytes: self.bytes.load(Relaxed),
             read: seconds(&self.read),
             decode: seconds(&self.decode),
-            render: seconds(&self.render),
+            augment: seconds(&self.augment),
+            band: seconds(&self.band),
+            upload: seconds(&self.upload),
             finish: seconds(&self.finish),
             wait_for_consumer: seconds(&self.wait_for_consumer),
             wait_for_producer: seconds(&self.wait_for_producer),
@@ -82,8 +95,13 @@ pub struct Counters {
     pub read: f64,
     /// Headers and pixels from bytes.
     pub decode: f64,
-    /// Crop, flip, augmentation, band crop, normalisation, erasing, and the write into the batch.
-    pub render: f64,
+    /// Operations on 8-bit pixels (policy, jitter) and erasing.
+    pub augment: f64,
+    /// Resized crop, flip, band crop, normalisation and the write into the batch. Where they are fused they are one linear map,
+    /// which cannot be told apart.
+    pub band: f64,
+    /// Copies to the device. 0 for the CPU engine, which writes where the batch is.
+    pub upload: f64,
     /// Mixing and closing up of whole batches, on the consumer's thread (one thread's time).
     pub finish: f64,
     /// Workers with nothing to do: all the batches that may be made ahead are made, or their last samples are under way with
@@ -94,6 +112,11 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// All that comes after decoding: augmentation, band and upload.
+    pub fn render(&self) -> f64 {
+        self.augment + self.band + self.upload
+    }
+
     /// What was added between `earlier` and this.
     pub fn since(&self, earlier: &Self) -> Self {
         self.with(earlier, u64::wrapping_sub, |a, b| a - b)
@@ -111,10 +134,36 @@ impl Counters {
             bytes: count(self.bytes, other.bytes),
             read: time(self.read, other.read),
             decode: time(self.decode, other.decode),
-            render: time(self.render, other.render),
+            augment: time(self.augment, other.augment),
+            band: time(self.band, other.band),
+            upload: time(self.upload, other.upload),
             finish: time(self.finish, other.finish),
             wait_for_consumer: time(self.wait_for_consumer, other.wait_for_consumer),
             wait_for_producer: time(self.wait_for_producer, other.wait_for_producer),
         }
+    }
+}
+
+/// Reads a loader's counters from anywhere, also while the loader is lent out or when it is gone. From
+/// [`super::Loader::meter`].
+#[derive(Debug, Clone)]
+pub struct Meter {
+    sums: Arc<Sums>,
+    workers: usize,
+}
+
+impl Meter {
+    pub(super) fn new(sums: Arc<Sums>, workers: usize) -> Self {
+        Self { sums, workers }
+    }
+
+    /// Where the time went since the loader was built.
+    pub fn counters(&self) -> Counters {
+        self.sums.read()
+    }
+
+    /// The loader's worker threads.
+    pub fn workers(&self) -> usize {
+        self.workers
     }
 }

@@ -19,7 +19,7 @@ mod worker;
 
 pub use bad_files::{BadFile, OnBadFile};
 pub use builder::LoaderBuilder;
-pub use counters::Counters;
+pub use counters::{Counters, Meter};
 pub use memory::BatchMemory;
 pub use state::{Override, State};
 
@@ -270,6 +270,11 @@ impl Loader {
         self.shop.sums.read()
     }
 
+    /// A reader of the counters, to keep at hand while the loader is iterated.
+    pub fn meter(&self) -> Meter {
+        Meter::new(self.shop.sums.clone(), self.threads.len())
+    }
+
     /// Files that gave no image so far, by index.
     pub fn bad_files(&self) -> Vec<BadFile> {
         self.shop.bad_files.list()
@@ -394,6 +399,7 @@ impl Loader {
         let mix = recipe.mix.as_ref().filter(|_| !self.shop.evaluate);
         let mixing = mix.and_then(|mix| mix.draw(&mut draw, made.len(), stage.band));
         let start = Instant::now();
+        let _span = tracing::debug_span!("mix", step = number).entered();
         let images = canvas.finish(&made, mixing.as_ref())?;
         self.shop.sums.finished(start.elapsed());
         Ok(Batch {
@@ -425,6 +431,7 @@ impl Iterator for Loader {
         let job = self.jobs.pop_front()?;
         if !job.is_finished() {
             let start = Instant::now();
+            let _span = tracing::debug_span!("wait_for_batch", step = job.step.number).entered();
             job.wait();
             self.shop.sums.starved(start.elapsed());
         }

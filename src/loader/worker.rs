@@ -125,7 +125,7 @@ pub(super) struct Shop {
     pub(super) on_bad_file: OnBadFile,
     pub(super) bad_files: Report,
     pub(super) damaged_files: Report,
-    pub(super) sums: Sums,
+    pub(super) sums: Arc<Sums>,
 }
 
 /// What is kept of a sample for the replay buffer.
@@ -197,6 +197,7 @@ impl Shop {
                 let mut kept = entry.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 if let Some(sample) = &*kept {
                     *at = Some(sample.index);
+                    let _span = tracing::trace_span!("replay", index = sample.index, slot).entered();
                     let again = match mode {
                         ReplayMode::Repeat => engine.put(&sample.kept, canvas, slot).map(|()| Made::default()),
                         ReplayMode::Reaugment => match engine.rerun(&sample.kept, &mut plan, canvas, slot) {
@@ -278,7 +279,9 @@ impl Shop {
         keep: Keep,
     ) -> Result<Option<Kept>, Fault> {
         let start = Instant::now();
+        let reading = tracing::trace_span!("read").entered();
         let bytes = self.source.read(index as usize, buffer).map_err(Fault::File)?;
+        drop(reading);
         let read = start.elapsed();
         let made = match keep {
             Keep::Nothing | Keep::Values => engine.run(bytes, plan, canvas, slot).map(|made| (made, None)),

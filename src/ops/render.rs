@@ -17,6 +17,7 @@ use crate::recipe::AugmentAt;
 use crate::shape::{BandCrop, Filter, Grid, Rect, Size};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Runs plans: resized crop, flip, augmentation, band crop, normalise, erase. One for each worker.
 ///
@@ -63,6 +64,8 @@ pub struct Renderer {
     planes: Vec<f32>,
     /// A panel's rows on their way to `image`: `(3, rows, W)`.
     strip: Vec<f32>,
+    /// What the last plan's augmentation and erasing took.
+    augment: Duration,
 }
 
 /// Memory of the plain path.
@@ -178,7 +181,13 @@ impl Renderer {
             image: Vec::new(),
             planes: Vec::new(),
             strip: Vec::new(),
+            augment: Duration::ZERO,
         }
+    }
+
+    /// How much of the last [`Renderer::render`] was spent on operations on 8-bit pixels and on erasing.
+    pub(crate) fn augment_time(&self) -> Duration {
+        self.augment
     }
 
     /// [`Renderer::render`] on an image that is there as a whole, at full scale: the plan's region is cut out of it.
@@ -251,16 +260,33 @@ impl Renderer {
             out: &mut *out,
             output,
         };
-        match plan.band {
-            _ if plan.has_steps() || !plan.fuse => self.step_by_step(job, plan)?,
-            Some(BandPlan { band, crop: BandCrop::Fourier { grid } }) => self.fused_fourier(job, band, grid)?,
-            Some(BandPlan { crop: BandCrop::Lanczos, .. }) => self.fused_resize(job, true),
-            None => self.fused_resize(job, false),
+        self.augment = Duration::ZERO;
+        {
+            let _span = tracing::trace_span!("band").entered();
+            match plan.band {
+                _ if plan.has_steps() || !plan.fuse => self.step_by_step(job, plan)?,
+                Some(BandPlan { band, crop: BandCrop::Fourier { grid } }) => self.fused_fourier(job, band, grid)?,
+                Some(BandPlan { crop: BandCrop::Lanczos, .. }) => self.fused_resize(job, true),
+                None => self.fused_resize(job, false),
+            }
         }
-        if !plan.erase_before_band {
-            erase(self.level, &plan.erasures, out, output);
+        if !plan.erase_before_band && !plan.erasures.is_empty() {
+            let (level, erasures) = (self.level, &plan.erasures);
+            self.augmenting(|_| {
+                erase(level, erasures, out, output);
+                Ok(())
+            })?;
         }
         Ok(())
+    }
+
+    /// Runs `work` and adds its time to the augmentation's.
+    fn augmenting(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let _span = tracing::trace_span!("augment").entered();
+        let start = Instant::now();
+        let result = work(self);
+        self.augment += start.elapsed();
+        result
     }
 
     fn operator(&mut self, band: u32, size: usize, grid: Grid) -> Result<Arc<Operator>> {

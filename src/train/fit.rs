@@ -107,7 +107,8 @@ pub fn fit<F: Feed>(trainer: &mut Trainer, feed: &mut F, run: Run<'_>) -> Result
             }
         }
         let start = Instant::now();
-        let batch = match feed.next_batch().transpose() {
+        let next = tracing::debug_span!("batch").in_scope(|| feed.next_batch().transpose());
+        let batch = match next {
             Ok(batch) => batch,
             Err(error) => {
                 // The weights are as they were before the step at hand. Should saving fail too, the feed was first.
@@ -134,6 +135,7 @@ pub fn fit<F: Feed>(trainer: &mut Trainer, feed: &mut F, run: Run<'_>) -> Result
             fit.trainer.epoch = batch.epoch;
         }
         fit.begin_stage(&batch.stage)?;
+        fit.run.watch.batch(&batch, fit.trainer);
         fit.learn(&batch, wait, feed, &begin)?;
     }
 }
@@ -196,10 +198,12 @@ impl Fit<'_, '_> {
             wait: Duration::ZERO,
             compute: Duration::ZERO,
         });
+        let span = tracing::debug_span!("gradient", step = self.trainer.step, band = batch.stage.band).entered();
         let gradients = match batch.is_empty() {
             true => Gradients::default(),
             false => self.trainer.any_gradient(batch, step.gradients.images())?,
         };
+        drop(span);
         step.batches.push(SuspectBatch::new(batch, gradients.losses()));
         let finite = gradients.loss.is_finite();
         step.gradients.add(gradients);
@@ -224,6 +228,7 @@ impl Fit<'_, '_> {
         let start = Instant::now();
         let (loss, images) = (step.gradients.mean_loss(), step.gradients.images());
         let learning_rate = self.learning_rate(&step);
+        let updating = tracing::debug_span!("update", step = self.trainer.step).entered();
         let grad_norm = match self.trainer.advance(std::mem::take(&mut step.gradients), learning_rate) {
             Ok(norm) => norm,
             Err(norm) => {
@@ -231,6 +236,7 @@ impl Fit<'_, '_> {
                 return Err(self.not_finite(step, loss, Some(norm), what, feed, begin));
             }
         };
+        drop(updating);
         let report = StepReport {
             step: self.trainer.step - 1,
             epoch: step.epoch,
@@ -309,6 +315,7 @@ impl Fit<'_, '_> {
             return Ok(ControlFlow::Continue(()));
         }
         self.keep(here)?;
+        self.run.watch.epoch(self.trainer);
         if let Some(stage) = self.trainer.stage.clone()
             && self.run.validation.is_some()
         {
@@ -347,6 +354,7 @@ impl Fit<'_, '_> {
         let Some(validation) = self.run.validation.as_mut().filter(|_| !stop.load(Ordering::Relaxed)) else {
             return Ok(None);
         };
+        let _span = tracing::debug_span!("evaluate", band = stage.band).entered();
         let report = evaluate_until(self.trainer, validation.pass(stage)?, stop)?;
         if let Some(report) = &report {
             self.run.watch.evaluated(report);
@@ -370,6 +378,7 @@ impl Fit<'_, '_> {
     fn save<S: Serialize>(&mut self, here: &S) -> Result<()> {
         let Some(checkpoints) = &self.run.checkpoints else { return Ok(()) };
         let path = checkpoints.last();
+        let _span = tracing::debug_span!("checkpoint", step = self.trainer.step).entered();
         self.trainer.save(&path, here)?;
         self.saved = (Instant::now(), self.trainer.step);
         self.kept = Some(self.trainer.step);

@@ -1,5 +1,7 @@
 //! What a run tells while it goes on, and at its end.
 
+use super::trainer::Trainer;
+use crate::batch::Batch;
 use crate::schedule::Stage;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -191,8 +193,12 @@ pub struct Summary {
 pub trait Watch {
     /// A stage begins: before its first step, also when a run goes on in its middle.
     fn stage(&mut self, _stage: &Stage) {}
+    /// A batch is about to be learnt from.
+    fn batch(&mut self, _batch: &Batch, _trainer: &Trainer) {}
     /// A step was taken.
     fn step(&mut self, _report: &StepReport) {}
+    /// The last step of an epoch was taken; if there is a validation set, its pass comes next.
+    fn epoch(&mut self, _trainer: &Trainer) {}
     /// A pass over the validation set is over.
     fn evaluated(&mut self, _report: &EvalReport) {}
     /// A checkpoint was written.

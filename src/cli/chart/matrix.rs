@@ -5,6 +5,7 @@ use super::draw::{INK, SOFT};
 use super::sheet::{FINE, darken, encoded};
 use crate::error::{Error, Result};
 use crate::shape::Size;
+use image::codecs::png::CompressionType;
 use plotters::prelude::*;
 use std::path::Path;
 
@@ -77,7 +78,8 @@ impl Matrix {
             area.present().map_err(|error| refused(&error))?;
         }
         darken(&mut pixels, &words, layout.width);
-        std::fs::write(path, encoded(&pixels, Size::new(width, height))?).map_err(Error::io(path))
+        std::fs::write(path, encoded(&pixels, Size::new(width, height), CompressionType::Best)?)
+            .map_err(Error::io(path))
     }
 
     fn layout(&self) -> Layout {

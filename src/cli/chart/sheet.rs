@@ -131,10 +131,10 @@ struct Layout {
     words: Vec<Word>,
 }
 
-/// RGB8 pixels as the bytes of a PNG file. A page of photos is large: half a second more makes it a fifth smaller.
-pub(super) fn encoded(pixels: &[u8], size: Size) -> Result<Vec<u8>> {
+/// RGB8 pixels as the bytes of a PNG file.
+pub(super) fn encoded(pixels: &[u8], size: Size, effort: CompressionType) -> Result<Vec<u8>> {
     let mut file = Vec::new();
-    PngEncoder::new_with_quality(&mut file, CompressionType::Best, FilterType::Adaptive)
+    PngEncoder::new_with_quality(&mut file, effort, FilterType::Adaptive)
         .write_image(pixels, size.width, size.height, image::ExtendedColorType::Rgb8)
         .map_err(|error| Error::Io { path: "picture.png".into(), source: std::io::Error::other(error) })?;
     Ok(file)
@@ -146,6 +146,15 @@ impl Sheet {
     /// # Errors
     /// [`Error::Config`] for a picture without pixels; [`Error::Io`] if the encoder refuses it.
     pub(crate) fn png(&self) -> Result<Vec<u8>> {
+        // A page of photos is large: half a second more makes it a fifth smaller.
+        self.png_with(CompressionType::Best)
+    }
+
+    /// The same, compressed as little or as much as is asked.
+    ///
+    /// # Errors
+    /// As [`Sheet::png`].
+    pub(crate) fn png_with(&self, effort: CompressionType) -> Result<Vec<u8>> {
         let layout = self.layout();
         let mut page = Rgb8 { pixels: vec![255; 3 * layout.size.pixels() as usize], size: layout.size };
         for (row, top) in self.rows.iter().zip(&layout.tops) {
@@ -155,7 +164,7 @@ impl Sheet {
             }
         }
         words::draw(&layout.words, &mut page)?;
-        encoded(&page.pixels, layout.size)
+        encoded(&page.pixels, layout.size, effort)
     }
 
     /// Width of what a cell shows: the tile and its small pictures.

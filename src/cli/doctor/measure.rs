@@ -55,7 +55,7 @@ pub(super) fn point(
     }
     let seconds = start.elapsed().as_secs_f64();
     let counters = loader.counters();
-    let busy = counters.read + counters.decode + counters.render;
+    let busy = counters.read + counters.decode + counters.render();
     Ok(Point {
         band: stage.band,
         workers,

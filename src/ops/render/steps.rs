@@ -43,7 +43,9 @@ impl Renderer {
             self.eight_bits(&first(&mut []), window, cut_first, &mut image, &mut planes)?;
         }
 
-        self.augmenter.apply(&mut image, size, &plan.ops, plan.fill)?;
+        if !plan.ops.is_empty() {
+            self.augmenting(|own| own.augmenter.apply(&mut image, size, &plan.ops, plan.fill))?;
+        }
 
         let pixels = View::packed(&image, size);
         match plan.band.filter(|_| cut_first.is_none()) {
@@ -61,8 +63,12 @@ impl Renderer {
                 let columns = self.operator(band, size.width as usize, grid)?;
                 let values = room(&mut planes, 3 * size.pixels() as usize);
                 normalize(pixels, false, plan.mean, plan.std, values)?;
-                if plan.erase_before_band {
-                    erase(self.level, &plan.erasures, values, size);
+                if plan.erase_before_band && !plan.erasures.is_empty() {
+                    let (level, erasures) = (self.level, &plan.erasures);
+                    self.augmenting(|_| {
+                        erase(level, erasures, values, size);
+                        Ok(())
+                    })?;
                 }
                 fourier::crop(self.level, &rows, &columns, values, out, &mut self.plain.memory);
             }
