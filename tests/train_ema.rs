@@ -5,8 +5,8 @@ use bandfeed::demo_data::DemoData;
 use bandfeed::loader::{Loader, State};
 use bandfeed::schedule::{LearningRate, Options, Schedule};
 use bandfeed::train::{
-    AdamWConfig, Checkpoints, Device, DropPathRule, Feed, NonFinite, Pass, Precision, Run, Summary, TrainConfig,
-    Trainer, VitConfig, Weights, evaluate, fit,
+    AdamWConfig, Checkpoints, Device, DropPathRule, Feed, NonFinite, Pass, Precision, Run, StepReport, Summary,
+    TrainConfig, Trainer, VitConfig, Watch, Weights, evaluate, fit,
 };
 use bandfeed::{Batch, Error, Images, Result, Stage};
 use std::collections::BTreeMap;
@@ -221,13 +221,15 @@ fn sixteen_bits_follow_the_losses_of_thirty_two() {
     assert_eq!(skipped, 0);
     let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
     // In half precision the first steps find the scale of the loss and move no weight.
-    for (precision, most_skipped, tolerance) in [(Precision::Bf16, 0, 0.01), (Precision::F16, 6, 0.03)] {
+    for (precision, most_skipped, furthest, tolerance) in
+        [(Precision::Bf16, 0, 0.05, 0.01), (Precision::F16, 6, 0.2, 0.04)]
+    {
         let (low, skipped) = losses(precision);
         assert!(skipped <= most_skipped, "{precision}: {skipped} of {} steps left out", full.len());
         assert_eq!(low.len(), full.len());
         assert_ne!(low, full, "{precision} computes in another type");
         let worst = low.iter().zip(&full).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(worst < 0.1, "{precision}: losses up to {worst} apart, {skipped} steps left out");
+        assert!(worst < furthest, "{precision}: losses up to {worst} apart, {skipped} steps left out");
         let apart = (mean(&low) - mean(&full)).abs();
         assert!(apart < tolerance, "{precision}: {apart} apart in the mean, {skipped} steps left out");
         println!("{precision}: up to {worst}, in the mean {apart} apart over {} steps, {skipped} left out", full.len());

@@ -259,7 +259,8 @@ pub struct TrainConfig {
     #[serde(default)]
     pub freeze: usize,
     /// What forward and backward passes compute in. Weights, moments, layer norms, softmax, loss and sums of gradients
-    /// are f32 whatever it says.
+    /// are f32 whatever it says, as in PyTorch's autocast, and so are evaluations. On the CPU 16 bits save no time: they are
+    /// there to see what an accelerator's numbers do to a run. A device that has not the type is refused at the start.
     #[serde(default)]
     pub precision: Precision,
     /// Name of the data, schedule and recipe in any form that tells two apart: a checkpoint of other data is refused.

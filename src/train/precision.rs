@@ -2,7 +2,8 @@
 //!
 //! What the CPU backend does with 16-bit tensors was found by trying: it has every operation that a step needs, sums in
 //! f32, and multiplies bfloat16 matrices by turning them into f32 and back. So 16 bits follow the numbers of an
-//! accelerator here, and save no time.
+//! accelerator here and save no time: on two cores of an AMD EPYC with AVX-512, shared with other work, the gradient of 64
+//! images at 96 px took 1.6 times as long in bfloat16 as in f32 and 2.6 times in half precision (`benches/train.rs`).
 
 use super::config::Precision;
 use crate::error::{Error, Result};
