@@ -41,7 +41,7 @@ enum Command {
     Demo(demo::Args),
     /// Print a schedule as a table and draw it.
     Schedule(schedule::Args),
-    /// Show what a recipe does to images.
+    /// Show what a recipe does to images, and what a data set consists of.
     Inspect(Box<inspect::Args>),
     /// Measure throughput.
     #[command(subcommand)]
