@@ -60,7 +60,7 @@ enum Command {
     Export(weights::Args),
     /// Print a schedule as a table and draw it.
     Schedule(schedule::Args),
-    /// Show what a recipe does to images.
+    /// Show what a recipe does to images, and what a data set consists of.
     Inspect(Box<inspect::Args>),
     /// Measure throughput.
     #[command(subcommand)]

@@ -198,7 +198,7 @@ fn curves(report: &Report) -> Vec<Curve<'_>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::tests::fixed;
+    use super::super::report::{relate, tests::fixed};
     use super::*;
 
     #[test]
@@ -257,6 +257,7 @@ mod tests {
             fixed(&[(96, 10.0, 9.0, 11.0), (224, 5.0, 4.0, 6.0), (96, 20.0, 19.0, 21.0), (224, 8.0, 7.0, 9.0)]);
         report.rows[2].key.workers = 4;
         report.rows[3].key.workers = 4;
+        relate(&mut report.rows, 224);
         report.rows.push(Row { images_per_second: 3.0, ..report.rows[0].clone() });
         report.rows[4].key.band = None;
         let chart = chart(&report);

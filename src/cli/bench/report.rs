@@ -266,7 +266,7 @@ impl Report {
 }
 
 /// Sets each row's rate relative to the base size's, and what equal compute asks for.
-fn relate(rows: &mut [Row], base: u32) {
+pub(super) fn relate(rows: &mut [Row], base: u32) {
     for row in rows.iter_mut() {
         row.needed = row.key.band.map(|band| (f64::from(base) / f64::from(band)).powi(2));
     }
