@@ -101,3 +101,50 @@ fn mistakes_name_the_file_the_line_and_the_nearest_key() {
     let message = refused(&["train", "--config", &case.path("none.toml")]);
     assert!(message.contains("none.toml"), "{message}");
 }
+
+#[test]
+fn a_step_that_is_not_finite_is_named_and_its_images_come_again() {
+    let case = Case::new();
+    let out = case.path("run");
+    let own = case.path("own.toml");
+    let message = refused(&["train", "--config", &own, "--out", &out, "--lr", "1e30", "--warmup", "0", "--clip", "0"]);
+    assert!(message.contains("nonfinite.json"), "{message}");
+    let record: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(case.path("run/checkpoints/nonfinite.json")).unwrap()).unwrap();
+    let images = record["batches"][0]["images"].as_array().unwrap();
+    assert_eq!(images.len(), 16);
+
+    let replayed = bandfeed(&["replay", &out]);
+    let text = String::from_utf8_lossy(&replayed.stdout);
+    assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
+    for image in images {
+        assert!(text.contains(image["name"].as_str().unwrap()), "{text}");
+    }
+    let picture = image::open(case.path("run/nonfinite.png")).unwrap();
+    assert!(picture.width() > 700 && picture.height() > 200);
+    // Other data cannot pass for the run's.
+    let toml = std::fs::read_to_string(case.path("run/run.toml")).unwrap();
+    std::fs::write(case.path("run/run.toml"), toml.replace("data/train", "data/val")).unwrap();
+    assert!(refused(&["replay", &out]).contains("replay"), "the record is of other data");
+}
+
+#[test]
+fn a_run_begins_with_the_weights_of_another() {
+    let case = Case::new();
+    let (own, first) = (case.path("own.toml"), case.path("first"));
+    done(&["train", "--config", &own, "--out", &first, "--ema", "0.9"]);
+    let weights = case.path("first/checkpoints/last.safetensors");
+    let run = |out: &str, more: &[&str]| {
+        let out = case.path(out);
+        let output = bandfeed(&[&["train", "--config", &own, "--out", &out, "--init", &weights], more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = run("second", &[]);
+    assert!(said.contains("positions interpolated from images of 64 px to 24"), "{said}");
+    // The first step sees the very images of the first run, with weights that know them.
+    let first = |run: &str| case.losses(run)[0].parse::<f64>().unwrap();
+    assert!(first("second") < first("first"), "{} {}", first("second"), first("first"));
+    let message = refused(&["train", "--config", &own, "--out", &case.path("x"), "--init", &weights, "--depth", "2"]);
+    assert!(message.contains("depth"), "{message}");
+}

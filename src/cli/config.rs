@@ -6,6 +6,7 @@
 //!
 //! Every recipe is a run file that says nothing of the images. Paths are taken from the working directory.
 
+use super::live::Endpoint;
 use crate::error::{Error, Result};
 use crate::loader::OnBadFile;
 use crate::recipe::{Preset, Recipe, SchedulePreset, TrainPreset};
@@ -29,6 +30,7 @@ pub(crate) struct RunConfig {
     pub(crate) source: SourceConfig,
     pub(crate) run: Output,
     pub(crate) loader: LoaderConfig,
+    pub(crate) report: ReportConfig,
     pub(crate) train: TrainPreset,
     pub(crate) schedule: SchedulePreset,
     pub(crate) transform: Recipe,
@@ -89,10 +91,28 @@ impl Default for LoaderConfig {
     }
 }
 
+/// `[report]`: where a run is reported to, besides the terminal and the log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ReportConfig {
+    /// TensorBoard files and contact sheets.
+    pub(crate) tensorboard: bool,
+    /// Where Prometheus finds figures; left out, nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) metrics: Option<Endpoint>,
+}
+
+impl Default for ReportConfig {
+    fn default() -> Self {
+        Self { tensorboard: true, metrics: None }
+    }
+}
+
 /// Where a run's settings come from.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct ConfigArgs {
-    /// A whole run as a TOML file: tables [source], [run], [loader], [train], [schedule] and [transform], and `recipe` for what
+    /// A whole run as a TOML file: tables [source], [run], [loader], [report], [train], [schedule] and
+    /// [transform], and `recipe` for what
     /// they leave out. Options given here take the place of what it says.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,

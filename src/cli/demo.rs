@@ -1,8 +1,8 @@
 //! `bandfeed demo`: a small data set, a small model, the whole curriculum, in a few minutes.
 
-use super::config::{LoaderConfig, Output, RunConfig, SourceConfig};
+use super::config::{LoaderConfig, Output, ReportConfig, RunConfig, SourceConfig};
+use super::job::Job;
 use super::live::LiveArgs;
-use super::train::Job;
 use crate::demo_data::DemoData;
 use crate::error::{Error, Result};
 use crate::loader::OnBadFile;
@@ -72,7 +72,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         std::fs::rename(&unfinished, &images).map_err(Error::io(&images))?;
     }
     let path = |part: &str| Some(images.join(part).to_string_lossy().into_owned());
+    let mut report = ReportConfig::default();
+    args.live.apply(&mut report);
     let settings = RunConfig {
+        report,
         name: "demo".into(),
         source: SourceConfig { train: path("train"), val: path("val") },
         run: Output { out, seed: args.seed, checkpoint_minutes: 1.0, ..Output::default() },
@@ -93,5 +96,5 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         ..RunConfig::default()
     };
     let schedule = settings.schedule.schedule()?;
-    Job::new(settings, schedule, args.live.clone(), args.resume)?.run()
+    Job::new(settings, schedule, args.resume)?.run()
 }

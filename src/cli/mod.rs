@@ -13,9 +13,13 @@ mod eval;
 pub mod fit;
 mod inspect;
 #[cfg(feature = "train")]
+mod job;
+#[cfg(feature = "train")]
 mod live;
 mod machine;
 mod manual;
+#[cfg(feature = "train")]
+mod replay;
 #[cfg(feature = "train")]
 mod report;
 pub mod schedule;
@@ -58,6 +62,9 @@ enum Command {
     /// Write a checkpoint's weights for timm's VisionTransformer.
     #[cfg(feature = "train")]
     Export(weights::Args),
+    /// Make the batches of a step that was not finite again, and look at them.
+    #[cfg(feature = "train")]
+    Replay(replay::Args),
     /// Print a schedule as a table and draw it.
     Schedule(schedule::Args),
     /// Show what a recipe does to images, and what a data set consists of.
@@ -124,6 +131,8 @@ fn execute(command: Command) -> ExitCode {
         Command::Eval(args) => eval::run(&args).map(|()| ExitCode::SUCCESS),
         #[cfg(feature = "train")]
         Command::Export(args) => weights::run(&args).map(|()| ExitCode::SUCCESS),
+        #[cfg(feature = "train")]
+        Command::Replay(args) => replay::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Schedule(args) => schedule::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Inspect(args) => inspect::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Bench(command) => bench::run(&command),

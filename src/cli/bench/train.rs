@@ -1,8 +1,9 @@
 //! `bandfeed bench train`: the bundled trainer on the loader, each alone and both together: who waits for whom.
 
+use super::super::job::train_config;
 use super::super::machine;
 use super::super::table::table;
-use super::super::train::{Model, train_config};
+use super::super::train::Model;
 use super::cache::Cache;
 use super::loader::{Feed, whole_batches};
 use super::options::{Common, Shape, Target};

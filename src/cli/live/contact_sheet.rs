@@ -92,7 +92,7 @@ impl Images {
 }
 
 /// Normalised planes back to 8-bit pixels; what lies beyond black and white is clamped.
-fn pixels(image: &[f32], side: u32, mean: [f32; 3], std: [f32; 3]) -> Rgb8 {
+pub(crate) fn pixels(image: &[f32], side: u32, mean: [f32; 3], std: [f32; 3]) -> Rgb8 {
     let plane = image.len() / 3;
     let byte = |at: usize| {
         let c = at % 3;

@@ -22,21 +22,23 @@ mod tensorboard;
 mod terminal;
 mod usage;
 
+pub(crate) use contact_sheet::pixels;
 pub(crate) use curves::curves;
 pub(crate) use input::Input;
 pub(crate) use log::{Event, read};
 
+use super::config::ReportConfig;
 use super::{cores, machine};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::loader::{Counters, Meter};
 use crate::recipe::Recipe;
 use crate::schedule::{Schedule, Stage};
-use crate::train::{EvalReport, StepReport, Trainer, Watch};
+use crate::train::{EmaReport, EvalReport, StepReport, Trainer, Watch};
 use contact_sheet::Images;
 use log::Log;
 use metrics::Exporter;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use standing::Standing;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -58,9 +60,32 @@ pub(crate) struct LiveArgs {
     metrics: Option<Endpoint>,
 }
 
+impl LiveArgs {
+    /// Puts what was given in the place of what `report` says.
+    pub(crate) fn apply(&self, report: &mut ReportConfig) {
+        report.tensorboard &= !self.no_tensorboard;
+        report.metrics = self.metrics.or(report.metrics);
+    }
+}
+
 /// An address to listen on: a port alone is this machine's own.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub(crate) struct Endpoint(SocketAddr);
+
+impl TryFrom<String> for Endpoint {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Endpoint> for String {
+    fn from(endpoint: Endpoint) -> Self {
+        endpoint.to_string()
+    }
+}
 
 impl std::str::FromStr for Endpoint {
     type Err = String;
@@ -127,18 +152,18 @@ pub(crate) struct Live {
 impl Live {
     /// Opens the log and the TensorBoard files in `folder`, and the endpoint. What they hold of steps that the run will take
     /// again is dropped.
-    pub(crate) fn open(folder: &Path, args: &LiveArgs, subject: Subject<'_>) -> Result<Self> {
+    pub(crate) fn open(folder: &Path, report: &ReportConfig, subject: Subject<'_>) -> Result<Self> {
         let Subject { schedule, recipe, classes, validation, trainer, meter } = subject;
         let follows_magnitude = recipe.augment.as_ref().is_some_and(|policy| policy.follows_magnitude());
         let log = Log::open(folder, trainer.steps())?;
-        let board = match args.no_tensorboard {
+        let board = match !report.tensorboard {
             true => None,
             false => {
                 let sheets = Sheets { mean: recipe.mean, std: recipe.std, folder: folder.join("sheets") };
                 Some(Board::open(&folder.join("tensorboard"), trainer.steps(), sheets)?)
             }
         };
-        let exporter = args.metrics.map(|at| Exporter::start(at, meter.clone())).transpose()?;
+        let exporter = report.metrics.map(|at| Exporter::start(at, meter.clone())).transpose()?;
         if let Some(exporter) = &exporter {
             eprintln!("metrics    http://{}/metrics", exporter.address());
         }
@@ -260,8 +285,10 @@ impl Live {
             Some(all) if report.images < all => format!(", {} of {all} images", report.images),
             _ => String::new(),
         };
+        let means: String =
+            report.ema.iter().map(|ema| format!(", mean {}: {:.1} %", ema.decay, ema.top1 * 100.0)).collect();
         self.terminal.print(&format!(
-            "epoch {:3}: validation top-1 {:.1} %{top5}, loss {:.3}, at {} px{missing} ({:.1} s)",
+            "epoch {:3}: validation top-1 {:.1} %{top5}{means}, loss {:.3}, at {} px{missing} ({:.1} s)",
             report.epoch,
             report.top1 * 100.0,
             report.loss,
@@ -271,11 +298,15 @@ impl Live {
         self.standing.evaluated(report);
         self.log.write(&Event::Evaluation { progress: self.standing.progress, report: report.clone() });
         if let Some(board) = &self.board {
-            let scalars = Scalars::default()
+            let mut scalars = Scalars::default()
                 .with("eval/top1", report.top1)
                 .maybe("eval/top5", report.top5)
                 .with("eval/loss", report.loss)
                 .with("eval/band", f64::from(report.band));
+            for EmaReport { decay, top1, top5, loss, .. } in &report.ema {
+                let tag = |what: &str| format!("eval/ema_{decay}/{what}");
+                scalars = scalars.with(tag("top1"), *top1).maybe(&tag("top5"), *top5).with(tag("loss"), *loss);
+            }
             board.scalars(last_step(report.step), scalars);
         }
         if let Some(exporter) = &self.exporter {
