@@ -54,10 +54,11 @@ impl Fit {
     /// As [`Schedule::named`]; [`Error::Config`] also if a TOML table says otherwise than an option, or if `released` is
     /// asked of a schedule that has no released form.
     pub fn schedule(&self, name: &str, recipe: &SchedulePreset) -> Result<Schedule> {
-        let schedule = self.over(name, recipe).schedule()?;
+        let preset = self.over(name, recipe);
         if name.ends_with(".toml") {
-            self.agrees_with(name, &schedule)?;
+            self.agrees_with(name, &SchedulePreset { step_batch: None, ..preset.clone() }.schedule()?)?;
         }
+        let schedule = preset.schedule()?;
         match self.image_epochs {
             Some(epochs) => schedule.with_image_epochs(epochs),
             None => Ok(schedule),
