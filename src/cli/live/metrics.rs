@@ -136,16 +136,16 @@ impl Collector for Source {
         gauge("bandfeed_step", "Number of the last optimiser step, from 0", None, f.step as f64)?;
         gauge("bandfeed_epoch", "Pass over the data set, from 0", None, f.epoch as f64)?;
         gauge("bandfeed_stage", "Index of the schedule's stage, from 0", None, f.stage as f64)?;
-        let pixels = Unit::Other("pixels".to_owned());
+        let (pixels, ratio) = (Unit::Other("pixels".to_owned()), Unit::Other("ratio".to_owned()));
         gauge("bandfeed_band", "Side of the images that the model sees", Some(&pixels), f64::from(f.band))?;
-        gauge("bandfeed_progress", "Share of the run's compute consumed", Some(&Unit::Ratios), f.progress)?;
+        gauge("bandfeed_progress", "Share of the run's compute consumed", Some(&ratio), f.progress)?;
         gauge("bandfeed_magnitude", "RandAugment's mean magnitude, 0 to 10", None, f.magnitude)?;
         gauge("bandfeed_loss", "Mean training loss of the last step's images", None, f.loss)?;
         gauge("bandfeed_learning_rate", "Learning rate of the last step", None, f.learning_rate)?;
         gauge("bandfeed_gradient_norm", "Global norm of the last gradient, before clipping", None, f.grad_norm)?;
         if let Some((top1, loss)) = f.evaluation {
             let help = "Share of validation images whose label got the best score";
-            gauge("bandfeed_validation_top1", help, Some(&Unit::Ratios), top1)?;
+            gauge("bandfeed_validation_top1", help, Some(&ratio), top1)?;
             gauge("bandfeed_validation_loss", "Mean cross-entropy of the validation images", None, loss)?;
         }
         gauge("bandfeed_workers", "Threads of the loader", None, self.meter.workers() as f64)?;
