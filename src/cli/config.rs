@@ -6,6 +6,7 @@
 //!
 //! Every recipe is a run file that says nothing of the images. Paths are taken from the working directory.
 
+use super::fit::Fit;
 use super::live::Endpoint;
 use crate::error::{Error, Result};
 use crate::loader::OnBadFile;
@@ -141,7 +142,21 @@ impl ConfigArgs {
             merge(&mut own, parsed(&as_toml(setting)?, &format!("--set {setting}"))?);
         }
         let said = own.get("recipe").and_then(Value::as_str).map(str::to_owned);
-        let preset = Preset::named(self.recipe.as_deref().or(said.as_deref()).unwrap_or("plain"))?;
+        let mut preset = Preset::named(self.recipe.as_deref().or(said.as_deref()).unwrap_or("plain"))?;
+        let word = |table: &str, key: &str| own.get(table)?.as_table()?.get(key)?.as_str();
+        preset.schedule.rename(word("schedule", "name"));
+        if let Some(model) = word("train", "model") {
+            preset.train.resize(model);
+        }
+        if own.get("train").and_then(|train| train.get("lr")).is_some() {
+            // The number of images that the recipe's rate is meant for says nothing of this one.
+            preset.train.lr_batch = None;
+        }
+        if let Some(schedule) = own.get("schedule") {
+            let own = SchedulePreset::deserialize(schedule.clone().into_deserializer())
+                .map_err(|error| Error::config("schedule", error.to_string()))?;
+            agree(&own, &preset.schedule.name)?;
+        }
         let mut all = Table::try_from(&preset).expect("a recipe holds numbers and words, which TOML can write");
         merge(&mut all, own);
         all.remove("recipe");
@@ -160,9 +175,17 @@ impl RunConfig {
         Preset { name, about, transform, schedule, train }
     }
 
-    fn check(&self) -> Result<()> {
+    /// Refuses what no run could work with.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the key.
+    pub(crate) fn check(&self) -> Result<()> {
         self.transform.check()?;
         self.schedule.options().check()?;
+        if i64::try_from(self.run.seed).is_err() {
+            let reason = format!("{}: expected at most {}, the largest number of a TOML file", self.run.seed, i64::MAX);
+            return Err(Error::config("run.seed", reason));
+        }
         let minutes = self.run.checkpoint_minutes;
         if !(minutes.is_finite() && minutes > 0.0) {
             return Err(Error::config("run.checkpoint_minutes", format!("{minutes}: expected a number above 0")));
@@ -178,16 +201,33 @@ impl RunConfig {
     /// Writes the whole run to `path`, in a form from which [`ConfigArgs::resolve`] makes the same one.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`]; [`Error::Config`] for paths that are no text.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let text = format!(
             "# Settings of a run of bandfeed {}, with all that files and options said.\n\
              # Again: bandfeed train --config THIS --out ELSEWHERE; go on: bandfeed train --out HERE --resume\n\n{}",
             env!("CARGO_PKG_VERSION"),
-            toml::to_string(self).expect("a run's settings are numbers and words, which TOML can write")
+            toml::to_string(self)
+                .map_err(|error| Error::config("run file", format!("it cannot be written: {error}")))?
         );
         std::fs::write(path, text).map_err(Error::io(path))
     }
+}
+
+/// Refuses settings of a schedule that is a table saying otherwise: one of the two would be ignored.
+fn agree(own: &SchedulePreset, name: &str) -> Result<()> {
+    if !name.ends_with(".toml") {
+        return Ok(());
+    }
+    let table =
+        SchedulePreset { base: own.base, patch: own.patch, batch_size: own.batch_size, ..SchedulePreset::default() };
+    let table = SchedulePreset { name: name.to_owned(), ..table }.schedule()?;
+    Fit::from(own).agrees_with(name, &table).map_err(|error| match error {
+        Error::Config { what, reason } => {
+            Error::config(format!("schedule.{}", what.trim_start_matches("--").replace('-', "_")), reason)
+        }
+        other => other,
+    })
 }
 
 /// The keys of a run file, each of which is known.
@@ -246,6 +286,33 @@ mod tests {
         assert_eq!(config.schedule.crop, Some(crate::BandCrop::FOURIER));
         let SourceConfig { train, val } = config.source;
         assert_eq!((train.as_deref(), val.as_deref()), (Some("a"), Some("data/val-{0..3}.tar")));
+    }
+
+    #[test]
+    fn what_belongs_to_another_schedule_model_or_rate_is_not_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let table = folder.path().join("own.toml");
+        std::fs::write(
+            &table,
+            "base = 64\npatch = 16\nepochs = 5.0\nstage = [{ until = 1, band = 32, magnitude = 1 }]",
+        )
+        .unwrap();
+        let table = table.to_str().unwrap();
+        let name = format!("schedule.name={table}");
+        let config =
+            resolve("recipe = 'efficienttrain_pp_deit_small'", &[&name, "train.lr=0.1", "train.model=tiny"]).unwrap();
+        let schedule = config.schedule.schedule().unwrap();
+        assert_eq!((schedule.epochs(), schedule.base(), schedule.stages()[0].effective_batch()), (5.0, 64, 512));
+        assert_eq!((config.train.lr_batch, config.train.model.as_str()), (None, "tiny"));
+        let mut recorded = config.schedule.clone();
+        recorded.record(&schedule);
+        assert_eq!((recorded.base, recorded.batch_size, recorded.epochs), (Some(64), Some(512), Some(5.0)));
+        let error = resolve("", &[&name, "schedule.base=96"]).unwrap_err().to_string();
+        assert!(error.starts_with("schedule.base: ") && error.contains("says 64"), "{error}");
+        assert!(resolve("", &[&name, "schedule.base=64", "schedule.batch_size=8", "schedule.epochs=2.0"]).is_ok());
+        let released = ["schedule.name=efficient_train"];
+        assert!(!resolve("[schedule]\nname = 'efficient_train_pp'", &released).unwrap().schedule.released);
+        assert!(resolve("", &["run.seed=9223372036854775807"]).is_ok());
     }
 
     #[test]

@@ -47,6 +47,29 @@ pub struct Fit {
     pub released: bool,
 }
 
+impl From<&SchedulePreset> for Fit {
+    /// The settings as options.
+    fn from(preset: &SchedulePreset) -> Self {
+        let SchedulePreset {
+            base, patch, epochs, batch_size, step_batch, base_parts, crop, replay, early_batch, ..
+        } = *preset;
+        let released = preset.released;
+        Self {
+            base,
+            patch,
+            epochs,
+            image_epochs: None,
+            batch_size,
+            step_batch,
+            base_parts,
+            crop,
+            replay,
+            early_batch,
+            released,
+        }
+    }
+}
+
 impl Fit {
     /// The schedule of this name or path, fitted to the options given, and where they are silent to `recipe`'s.
     ///
@@ -86,7 +109,7 @@ impl Fit {
     }
 
     /// A table is never overruled in silence. Its budget is the exception: that belongs to the run.
-    fn agrees_with(&self, path: &str, schedule: &Schedule) -> Result<()> {
+    pub(super) fn agrees_with(&self, path: &str, schedule: &Schedule) -> Result<()> {
         let stages = schedule.stages();
         let differs =
             |option: &str, found: String| Err(Error::config(option, format!("{path} says {found}; change it there")));

@@ -1,6 +1,6 @@
 //! A training run: sources, loader, trainer and reports put together from a run's settings.
 
-use super::config::RunConfig;
+use super::config::{ConfigArgs, RunConfig};
 use super::live::{self, Live, Subject};
 use super::machine::Machine;
 use super::report;
@@ -104,12 +104,14 @@ impl Job {
     }
 
     pub(super) fn run(mut self) -> Result<ExitCode> {
+        self.settings.check()?;
         self.check_classes()?;
         self.config.data = self.identity();
         std::fs::create_dir_all(&self.out).map_err(Error::io(&self.out))?;
         let checkpoints = Checkpoints { every: Some(self.checkpoint_every), ..checkpoints_of(&self.out) };
         let (mut trainer, state) = self.trainer(&checkpoints)?;
         let mut loader = self.loader(state)?;
+        let before = trainer.steps();
         self.announce(&loader, &trainer)?;
 
         let stop = stop_on_interrupt()?;
@@ -148,7 +150,7 @@ impl Job {
             eprintln!("stopped after step {}; go on with the same command and --resume", summary.steps);
             return Ok(ExitCode::from(130));
         }
-        self.report(&summary, &loader, cost)?;
+        self.report(&summary, &loader, (summary.steps > before).then_some(cost))?;
         let bad_files = bad_in_validation.lock().expect("a pass does not panic with the list in hand");
         report::files("of the validation images gave no image and are not in the accuracy", &bad_files);
         Ok(ExitCode::SUCCESS)
@@ -209,12 +211,32 @@ impl Job {
             }
             return Ok((trainer, None));
         }
+        self.check_goes_on()?;
         if !last.exists() {
             let reason = "there is no checkpoint to go on from; leave out --resume to start a run";
             return Err(Error::Checkpoint { path: last, reason: reason.into() });
         }
         let (trainer, state) = Trainer::load(&last, self.config.clone(), self.threads, &Device::flex())?;
         Ok((trainer, Some(state)))
+    }
+
+    /// Refuses weights to begin with that are not those that the run began with, and says if the validation images are others.
+    fn check_goes_on(&self) -> Result<()> {
+        let file = self.out.join(RUN_FILE);
+        if !file.exists() {
+            return Ok(());
+        }
+        let before = ConfigArgs { config: Some(file), ..ConfigArgs::default() }.resolve()?;
+        if self.settings.train.init != before.train.init {
+            let reason = "a run that goes on has its weights; leave it out, or choose another --out";
+            return Err(Error::config("train.init", reason));
+        }
+        let (before, now) = (before.source.val, &self.settings.source.val);
+        if before != *now {
+            let name = |val: &Option<String>| val.clone().unwrap_or_else(|| "none".to_owned());
+            eprintln!("note: validation images were {}, now {}", name(&before), name(now));
+        }
+        Ok(())
     }
 
     /// The loader of the training images, from `state` on.
@@ -289,8 +311,9 @@ impl Job {
         Ok(())
     }
 
-    /// The summary on the terminal, and the curves.
-    fn report(&self, summary: &Summary, loader: &Loader, cost: live::Cost) -> Result<()> {
+    /// The summary on the terminal, and the curves. Without a cost, as of a run that was at its end already, what earlier
+    /// processes wrote of the loader stays.
+    fn report(&self, summary: &Summary, loader: &Loader, cost: Option<live::Cost>) -> Result<()> {
         let events = live::read(&self.out.join("log.jsonl"))?;
         let title = format!("{}: {} for {} epochs", self.name, self.schedule.name(), self.schedule.epochs());
         let chart = live::curves(&title, &events, &self.schedule);
@@ -298,11 +321,11 @@ impl Job {
         chart.write_png(&path("png"))?;
         chart.write_svg(&path("svg"))?;
         let history = &summary.history;
-        write(
-            &self.out.join("summary.json"),
-            &serde_json::to_string_pretty(&report::File { history, input: loader.counters(), reporting: cost })
-                .expect("a history is plain data"),
-        )?;
+        if let Some(reporting) = cost {
+            let file = report::File { history, input: loader.counters(), reporting };
+            let text = serde_json::to_string_pretty(&file).expect("a history is plain data");
+            write(&self.out.join("summary.json"), &text)?;
+        }
         println!("\n{}", report::stage_table(history, &self.schedule));
         if let Some(last) = history.last() {
             println!("final  top-1 {:.2} % at {} px, after step {}", last.top1 * 100.0, last.band, last.step);
@@ -313,7 +336,9 @@ impl Job {
         if let Some(best) = history.best() {
             println!("best   top-1 {:.2} % at {} px, after step {}", best.best_top1() * 100.0, best.band, best.step);
         }
-        println!("{}", report::bottleneck(history, &loader.counters()));
+        if cost.is_some() {
+            println!("{}", report::bottleneck(history, &loader.counters()));
+        }
         report::files("gave no image", &loader.bad_files());
         report::files("are damaged and were used as far as they go", &loader.damaged_files());
         println!("curves: {}", path("png").display());

@@ -86,8 +86,7 @@ pub(crate) struct Model {
 impl Model {
     pub(super) fn apply(&self, train: &mut TrainPreset) {
         if let Some(model) = &self.model {
-            // What was said of another size does not belong to this one.
-            *train = TrainPreset { model: model.clone(), dim: None, depth: None, heads: None, ..train.clone() };
+            train.resize(model);
         }
         train.dim = self.dim.or(train.dim);
         train.depth = self.depth.or(train.depth);
@@ -207,6 +206,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if args.fit.image_epochs.is_some() {
         config.schedule.epochs = Some(schedule.epochs());
     }
+    config.schedule.record(&schedule);
     Job::new(config, schedule, args.resume)?.run()
 }
 

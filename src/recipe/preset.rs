@@ -145,11 +145,27 @@ impl SchedulePreset {
     }
 
     /// Another schedule in place of this one, which takes its settings over but for those that belong to one schedule: the
-    /// crop, the released form, and the budget where the other is a table with its own.
+    /// crop and the released form, and where the other is a table, which says them itself, budget and batches, too.
     pub(crate) fn rename(&mut self, name: Option<&str>) {
         let Some(name) = name.filter(|name| *name != self.name) else { return };
-        let epochs = self.epochs.filter(|_| !name.ends_with(".toml"));
-        *self = Self { name: name.to_owned(), crop: None, released: false, epochs, ..self.clone() };
+        *self = Self { name: name.to_owned(), crop: None, released: false, ..self.clone() };
+        if name.ends_with(".toml") {
+            let Self { base, patch, batch_size, .. } = *self;
+            // These three hold where the table is silent.
+            *self = Self { name: name.to_owned(), base, patch, batch_size, ..Self::default() };
+        }
+    }
+
+    /// Says of a table what the table says, `schedule` being its reading, so that a record of the run is true.
+    #[cfg(feature = "train")]
+    pub(crate) fn record(&mut self, schedule: &Schedule) {
+        if self.name.ends_with(".toml") {
+            let (first, rest) = schedule.stages().split_first().expect("a schedule has stages");
+            let batch = first.effective_batch();
+            self.batch_size = rest.iter().all(|stage| stage.effective_batch() == batch).then_some(batch);
+            (self.base, self.patch) = (Some(schedule.base()), Some(schedule.patch()));
+            self.epochs = Some(schedule.epochs());
+        }
     }
 
     /// The schedule. Of a TOML table all but `epochs` is the table's own: the budget belongs to the run.
@@ -259,6 +275,13 @@ impl Default for TrainPreset {
 }
 
 impl TrainPreset {
+    /// Another of DeiT's sizes in place of this one: what was said of this one's shape does not belong to it.
+    pub(crate) fn resize(&mut self, model: &str) {
+        if model != self.model {
+            *self = Self { model: model.to_owned(), dim: None, depth: None, heads: None, ..self.clone() };
+        }
+    }
+
     /// The share of the compute spent warming up under this schedule.
     pub fn warmup_under(&self, schedule: &Schedule) -> f64 {
         let own = if schedule.name().starts_with("efficient_train_pp_deit") { 0.2 } else { 0.1 };
