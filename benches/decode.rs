@@ -2,7 +2,8 @@
 //!
 //! Ids are `case/set`. A round decodes every image of the set once with a fixed crop rectangle each; throughput is in
 //! images. `imagenet-200` is used where the shared data folder is at hand. The baseline is the `turbojpeg` crate, for regions
-//! our own use of libjpeg (`region-libjpeg`).
+//! our own use of libjpeg (`region-libjpeg`). `region-for-96` is decoded at the scale that 96 x 96 pixels need,
+//! `region-for-96-libjpeg` at libjpeg's.
 
 #[path = "../tests/jpeg_fixtures/mod.rs"]
 mod jpeg_fixtures;
