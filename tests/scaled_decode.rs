@@ -300,9 +300,13 @@ fn margins_are_measured_on_photos() {
         let decoder = new().scale_margin(margin).expect("the margin is in range").without_own_decoder();
         paths.push((format!("libjpeg {}", margin / 0.75), Path::new(decoder)));
     }
+    const OWN: usize = 2;
+    const LIBJPEG: usize = 6;
     let mut exact = Path::new(decoder(f64::INFINITY));
     for band in [96, 128, 160, 192, 224] {
         let mut found: Vec<(Vec<f64>, [usize; 9], [Duration; 2])> = vec![Default::default(); paths.len()];
+        // Of the photos that libjpeg scales, by the own decoder and by libjpeg.
+        let mut common = [Vec::new(), Vec::new()];
         for (epoch, (position, bytes)) in (0..3).flat_map(|epoch| files.iter().enumerate().map(move |f| (epoch, f))) {
             let size = exact.decoder.header(bytes).expect("the header is sound").size;
             let plan = crop_plan(position, epoch, band, size);
@@ -310,6 +314,7 @@ fn margins_are_measured_on_photos() {
             let exact = exact.run(bytes, &plan, need).0;
             // The shortest of four: others use this machine as well.
             let mut shortest = vec![[Duration::MAX; 2]; paths.len()];
+            let mut decibels = vec![f64::INFINITY; paths.len()];
             for turn in 0..4 * paths.len() {
                 let i = (turn + position) % paths.len();
                 let ((_, path), (values, scales, _)) = (&mut paths[i], &mut found[i]);
@@ -319,9 +324,13 @@ fn margins_are_measured_on_photos() {
                 if turn < paths.len() {
                     scales[usize::from(scale)] += 1;
                     if scale < 8 {
-                        values.push(psnr(&out, &exact));
+                        decibels[i] = psnr(&out, &exact);
+                        values.push(decibels[i]);
                     }
                 }
+            }
+            if decibels[LIBJPEG].is_finite() {
+                [OWN, LIBJPEG].into_iter().zip(&mut common).for_each(|(i, values)| values.push(decibels[i]));
             }
             for ((.., times), shortest) in found.iter_mut().zip(shortest) {
                 *times = [times[0] + shortest[0], times[1] + shortest[1]];
@@ -337,6 +346,9 @@ fn margins_are_measured_on_photos() {
                  decode {decode:.3}, render {render:.3}, both {both:.3} ms"
             );
         }
+        let count = common[0].len();
+        let [by_own, by_libjpeg] = common.map(|mut values| spread(&mut values));
+        println!("B={band} the {count} that libjpeg scales: {by_own:.1?}, by libjpeg {by_libjpeg:.1?} dB");
     }
     println!(
         "by scale and margin, band half of the base: median / 5th percentile of own and libjpeg, at the same scale"

@@ -400,18 +400,18 @@ fn samples<const AVX2: bool, const M: usize>(
         return None;
     }
     block[0] = first as i16;
-    match (M, AVX2 && all <= safe) {
+    match (M, all <= safe) {
+        #[cfg(target_arch = "x86_64")]
         // SAFETY: `AVX2` says that the processor has it.
-        #[cfg(target_arch = "x86_64")]
-        (8, true) => unsafe { idct::x86::idct(block, to, stride) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        (_, true) => unsafe { scaled::x86::idct::<M>(block, to, stride) },
+        (8, true) if AVX2 => unsafe { idct::x86::idct(block, to, stride) },
         (8, _) => {
             if !idct::checked(block, to, stride) {
                 return None;
             }
         }
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: x86-64 has SSE2.
+        (_, true) => unsafe { scaled::x86::idct::<M>(block, to, stride) },
         _ => scaled::plain::<M>(block, to, stride),
     }
     *block = [0; 64];

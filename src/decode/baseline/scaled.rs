@@ -89,10 +89,14 @@ const WEIGHTS: [[[i32; 8]; 8]; 9] = {
 #[inline(always)]
 fn pass<const M: usize>(v: [i32; M], shift: u32) -> [i32; M] {
     let half = 1 << (shift - 1);
-    std::array::from_fn(|x| {
-        let sum: i32 = (0..M).map(|u| v[u] * WEIGHTS[M][u][x]).sum();
-        (sum + half) >> shift
-    })
+    let mut out = [0; M];
+    for x in 0..M.div_ceil(2) {
+        let sum = |first: usize| -> i32 { (first..M).step_by(2).map(|u| v[u] * WEIGHTS[M][u][x]).sum() };
+        // The odd ones count the other way from the other end.
+        let (even, odd) = (sum(0) + half, sum(1));
+        (out[M - 1 - x], out[x]) = ((even - odd) >> shift, (even + odd) >> shift);
+    }
+    out
 }
 
 /// Transforms a block, laid out by [`PLACES`], of which the sum of absolute coefficients is at most [`LARGEST_SUM`], to `to`,
@@ -109,6 +113,7 @@ pub(super) fn plain<const M: usize>(block: &[i16; 64], to: &mut [u8], stride: us
     }
 }
 
+/// By SSE2, which is part of x86-64.
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86 {
     use super::*;
@@ -116,47 +121,41 @@ pub(super) mod x86 {
 
     /// As the plain `pass`, for eight lanes at once, of which the first M matter.
     #[inline]
-    #[target_feature(enable = "avx2")]
+    #[target_feature(enable = "sse2")]
     fn pass<const M: usize, const SHIFT: i32>(v: [__m128i; M]) -> [__m128i; M] {
         let zero = _mm_setzero_si128();
-        // The values of two inputs side by side.
-        let pairs = |first: usize| {
-            let (a, b) = (v[first], if first + 2 < M { v[first + 2] } else { zero });
-            let low = _mm_unpacklo_epi16(a, b);
-            if M > 4 { _mm256_set_m128i(_mm_unpackhi_epi16(a, b), low) } else { _mm256_castsi128_si256(low) }
-        };
-        // Inputs `first`, `first + 2` and so on, weighed for the output `x`.
+        // Inputs `first`, `first + 2` and so on, weighed for the output `x`: lanes 0 to 3, and from there on.
         let sum = |first: usize, x: usize| {
-            let mut sum = _mm256_setzero_si256();
+            let mut sums = [zero; 2];
             for u in (first..M).step_by(4) {
+                let (a, b) = (v[u], if u + 2 < M { v[u + 2] } else { zero });
                 let second = if u + 2 < M { WEIGHTS[M][u + 2][x] } else { 0 };
-                let factors = (WEIGHTS[M][u][x] as u16 as u32 | (second as u16 as u32) << 16) as i32;
-                sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs(u), _mm256_set1_epi32(factors)));
+                let factors = _mm_set1_epi32((WEIGHTS[M][u][x] as u16 as u32 | (second as u16 as u32) << 16) as i32);
+                sums[0] = _mm_add_epi32(sums[0], _mm_madd_epi16(_mm_unpacklo_epi16(a, b), factors));
+                if M > 4 {
+                    sums[1] = _mm_add_epi32(sums[1], _mm_madd_epi16(_mm_unpackhi_epi16(a, b), factors));
+                }
             }
-            sum
+            sums
         };
-        let half = _mm256_set1_epi32(1 << (SHIFT - 1));
+        let half = _mm_set1_epi32(1 << (SHIFT - 1));
         let mut out = [zero; M];
         for x in 0..M.div_ceil(2) {
             // The odd ones count the other way from the other end.
-            let (even, odd) = (_mm256_add_epi32(sum(0, x), half), sum(1, x));
-            let plus = _mm256_srai_epi32::<SHIFT>(_mm256_add_epi32(even, odd));
-            let minus = _mm256_srai_epi32::<SHIFT>(_mm256_sub_epi32(even, odd));
-            let both = _mm256_packs_epi32(plus, minus);
-            (out[M - 1 - x], out[x]) = if M > 4 {
-                let both = _mm256_permute4x64_epi64::<0xd8>(both);
-                (_mm256_extracti128_si256::<1>(both), _mm256_castsi256_si128(both))
-            } else {
-                let both = _mm256_castsi256_si128(both);
-                (_mm_srli_si128::<8>(both), both)
+            let (even, odd) = (sum(0, x).map(|sum| _mm_add_epi32(sum, half)), sum(1, x));
+            let pack = |of: [__m128i; 2]| {
+                let [low, high] = of.map(|sum| _mm_srai_epi32::<SHIFT>(sum));
+                _mm_packs_epi32(low, high)
             };
+            out[M - 1 - x] = pack([0, 1].map(|i| _mm_sub_epi32(even[i], odd[i])));
+            out[x] = pack([0, 1].map(|i| _mm_add_epi32(even[i], odd[i])));
         }
         out
     }
 
     /// Lane `i` of vector `k` to lane `k` of vector `i`, of the first M.
     #[inline]
-    #[target_feature(enable = "avx2")]
+    #[target_feature(enable = "sse2")]
     fn transpose<const M: usize>(v: [__m128i; M]) -> [__m128i; M] {
         let at = |k: usize| if k < M { v[k] } else { _mm_setzero_si128() };
         let (a, b) = (_mm_unpacklo_epi16(at(0), at(2)), _mm_unpacklo_epi16(at(1), at(3)));
@@ -182,7 +181,7 @@ pub(super) mod x86 {
 
     /// As [`plain`] for a sum of at most [`SAFE_SUM`].
     #[inline]
-    #[target_feature(enable = "avx2")]
+    #[target_feature(enable = "sse2")]
     pub(in super::super) fn idct<const M: usize>(block: &[i16; 64], to: &mut [u8], stride: usize) {
         let mut columns = [_mm_setzero_si128(); M];
         for (column, values) in columns.iter_mut().zip(block.as_chunks::<8>().0) {
@@ -235,13 +234,11 @@ mod tests {
         let mut to = [7; 8 * STRIDE];
         plain::<M>(&placed, &mut to, STRIDE);
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") {
+        {
             let mut vector = [7; 8 * STRIDE];
-            // SAFETY: the processor has AVX2.
+            // SAFETY: x86-64 has SSE2.
             unsafe { x86::idct::<M>(&placed, &mut vector, STRIDE) };
             assert_eq!(to, vector, "{M}/8 of {block:?}");
-        } else {
-            eprintln!("no AVX2 here: not run");
         }
         let is_written = |i: usize| i / STRIDE < M && i % STRIDE < M;
         assert!(to.iter().enumerate().all(|(i, &v)| is_written(i) || v == 7), "{M}/8 stays in its square");
