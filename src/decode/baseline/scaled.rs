@@ -113,11 +113,18 @@ pub(super) fn plain<const M: usize>(block: &[i16; 64], to: &mut [u8], stride: us
     }
 }
 
-/// By SSE2, which is part of x86-64.
+/// By SSE2, which is part of x86-64; where there are more than four lanes, by AVX2 if that is there.
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86 {
     use super::*;
     use std::arch::x86_64::*;
+
+    /// The weights of the inputs `u` and `u + 2` for the output `x`, as pairs of 16 bits.
+    #[inline(always)]
+    const fn factors(m: usize, u: usize, x: usize) -> i32 {
+        let second = if u + 2 < m { WEIGHTS[m][u + 2][x] } else { 0 };
+        (WEIGHTS[m][u][x] as u16 as u32 | (second as u16 as u32) << 16) as i32
+    }
 
     /// As the plain `pass`, for eight lanes at once, of which the first M matter.
     #[inline]
@@ -129,8 +136,7 @@ pub(super) mod x86 {
             let mut sums = [zero; 2];
             for u in (first..M).step_by(4) {
                 let (a, b) = (v[u], if u + 2 < M { v[u + 2] } else { zero });
-                let second = if u + 2 < M { WEIGHTS[M][u + 2][x] } else { 0 };
-                let factors = _mm_set1_epi32((WEIGHTS[M][u][x] as u16 as u32 | (second as u16 as u32) << 16) as i32);
+                let factors = _mm_set1_epi32(factors(M, u, x));
                 sums[0] = _mm_add_epi32(sums[0], _mm_madd_epi16(_mm_unpacklo_epi16(a, b), factors));
                 if M > 4 {
                     sums[1] = _mm_add_epi32(sums[1], _mm_madd_epi16(_mm_unpackhi_epi16(a, b), factors));
@@ -149,6 +155,32 @@ pub(super) mod x86 {
             };
             out[M - 1 - x] = pack([0, 1].map(|i| _mm_sub_epi32(even[i], odd[i])));
             out[x] = pack([0, 1].map(|i| _mm_add_epi32(even[i], odd[i])));
+        }
+        out
+    }
+
+    /// The same by AVX2.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn wide_pass<const M: usize, const SHIFT: i32>(v: [__m128i; M]) -> [__m128i; M] {
+        let sum = |first: usize, x: usize| {
+            let mut sum = _mm256_setzero_si256();
+            for u in (first..M).step_by(4) {
+                let (a, b) = (v[u], if u + 2 < M { v[u + 2] } else { _mm_setzero_si128() });
+                let pairs = _mm256_set_m128i(_mm_unpackhi_epi16(a, b), _mm_unpacklo_epi16(a, b));
+                sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi32(factors(M, u, x))));
+            }
+            sum
+        };
+        let half = _mm256_set1_epi32(1 << (SHIFT - 1));
+        let mut out = [_mm_setzero_si128(); M];
+        for x in 0..M.div_ceil(2) {
+            let (even, odd) = (_mm256_add_epi32(sum(0, x), half), sum(1, x));
+            let plus = _mm256_srai_epi32::<SHIFT>(_mm256_add_epi32(even, odd));
+            let minus = _mm256_srai_epi32::<SHIFT>(_mm256_sub_epi32(even, odd));
+            let both = _mm256_permute4x64_epi64::<0xd8>(_mm256_packs_epi32(plus, minus));
+            out[M - 1 - x] = _mm256_extracti128_si256::<1>(both);
+            out[x] = _mm256_castsi256_si128(both);
         }
         out
     }
@@ -179,23 +211,43 @@ pub(super) mod x86 {
         out
     }
 
-    /// As [`plain`] for a sum of at most [`SAFE_SUM`].
     #[inline]
     #[target_feature(enable = "sse2")]
-    pub(in super::super) fn idct<const M: usize>(block: &[i16; 64], to: &mut [u8], stride: usize) {
+    fn load<const M: usize>(block: &[i16; 64]) -> [__m128i; M] {
         let mut columns = [_mm_setzero_si128(); M];
         for (column, values) in columns.iter_mut().zip(block.as_chunks::<8>().0) {
             // SAFETY: eight values of 16 bits are read, as many as there are.
             *column = unsafe { _mm_loadu_si128(values.as_ptr().cast()) };
         }
-        let columns = pass::<M, { (CONST_BITS - PASS1_BITS) as i32 }>(columns);
-        let rows = pass::<M, { (CONST_BITS + PASS1_BITS + 3) as i32 }>(transpose(columns));
+        columns
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn store<const M: usize>(rows: [__m128i; M], to: &mut [u8], stride: usize) {
         let to = &mut to[..(M - 1) * stride + M];
         for (y, row) in rows.into_iter().enumerate() {
             let samples = _mm_xor_si128(_mm_packs_epi16(row, row), _mm_set1_epi8(-128));
             let samples = _mm_cvtsi128_si64(samples).to_le_bytes();
             to[y * stride..][..M].copy_from_slice(&samples[..M]);
         }
+    }
+
+    const FIRST: i32 = (CONST_BITS - PASS1_BITS) as i32;
+    const SECOND: i32 = (CONST_BITS + PASS1_BITS + 3) as i32;
+
+    /// As [`plain`] for a sum of at most [`SAFE_SUM`].
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    pub(in super::super) fn idct<const M: usize>(block: &[i16; 64], to: &mut [u8], stride: usize) {
+        store(pass::<M, SECOND>(transpose(pass::<M, FIRST>(load(block)))), to, stride);
+    }
+
+    /// The same by AVX2.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(in super::super) fn wide_idct<const M: usize>(block: &[i16; 64], to: &mut [u8], stride: usize) {
+        store(wide_pass::<M, SECOND>(transpose(wide_pass::<M, FIRST>(load(block)))), to, stride);
     }
 }
 
@@ -239,6 +291,14 @@ mod tests {
             // SAFETY: x86-64 has SSE2.
             unsafe { x86::idct::<M>(&placed, &mut vector, STRIDE) };
             assert_eq!(to, vector, "{M}/8 of {block:?}");
+            if is_x86_feature_detected!("avx2") {
+                let mut vector = [7; 8 * STRIDE];
+                // SAFETY: the processor has AVX2.
+                unsafe { x86::wide_idct::<M>(&placed, &mut vector, STRIDE) };
+                assert_eq!(to, vector, "{M}/8 of {block:?}");
+            } else {
+                eprintln!("no AVX2 here: not run");
+            }
         }
         let is_written = |i: usize| i / STRIDE < M && i % STRIDE < M;
         assert!(to.iter().enumerate().all(|(i, &v)| is_written(i) || v == 7), "{M}/8 stays in its square");
