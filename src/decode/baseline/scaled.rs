@@ -353,10 +353,8 @@ mod tests {
     #[test]
     fn the_weights_are_those_of_the_cosine() {
         for m in [1, 2, 3, 4, 6] {
-            for u in 0..m {
-                for x in 0..m {
-                    assert_eq!(WEIGHTS[m][u][x], (8192.0 * weight(m, u, x)).round() as i32, "{m}, {u}, {x}");
-                }
+            for (u, x) in (0..m).flat_map(|u| (0..m).map(move |x| (u, x))) {
+                assert_eq!(WEIGHTS[m][u][x], (8192.0 * weight(m, u, x)).round() as i32, "{m}, {u}, {x}");
             }
         }
     }
