@@ -2,7 +2,8 @@
 //!
 //! Ids are `case/set`. A round decodes every image of the set once with a fixed crop rectangle each; throughput is in
 //! images. `imagenet-200` is used where the shared data folder is at hand. The baseline is the `turbojpeg` crate, for regions
-//! our own use of libjpeg (`region-libjpeg`).
+//! our own use of libjpeg (`region-libjpeg`). `region-for-96` is decoded at the scale that 96 x 96 pixels need,
+//! `region-for-96-libjpeg` at libjpeg's, `region-for-96-unscaled` at full scale.
 
 #[path = "../tests/jpeg_fixtures/mod.rs"]
 mod jpeg_fixtures;
@@ -64,6 +65,8 @@ fn verify(decoder: &mut Decoder, cases: &[Case]) {
 fn decode(c: &mut Criterion) {
     let mut decoder = Decoder::new(Limits::default()).expect("the limits are in range");
     let mut libjpeg = Decoder::new(Limits::default()).expect("the limits are in range").without_own_decoder();
+    let exact = Decoder::new(Limits::default()).expect("the limits are in range").scale_margin(f64::INFINITY);
+    let mut exact = exact.expect("an infinite margin scales nothing");
     let own = [Subsamp::None, Subsamp::Sub2x2].map(|s| jpeg(500, 375, s, false));
     let mut sets = vec![("own-500x375", own.to_vec())];
     if let Some(tar) = shared_data("imagenet-200.tar") {
@@ -105,7 +108,10 @@ fn decode(c: &mut Criterion) {
             });
             for need in [u32::MAX, 224, 160, 96] {
                 let name = if need == u32::MAX { "region".into() } else { format!("region-for-{need}") };
-                for (by, decoder) in [("", &mut decoder), ("-libjpeg", &mut libjpeg)] {
+                for (by, decoder) in [("", &mut decoder), ("-libjpeg", &mut libjpeg), ("-unscaled", &mut exact)] {
+                    if need == u32::MAX && by == "-unscaled" {
+                        continue;
+                    }
                     group.bench_function(format!("{name}{by}/{set}"), |b| {
                         b.iter(|| {
                             for case in &cases {

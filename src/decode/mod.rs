@@ -1,7 +1,7 @@
 //! Encoded bytes to 8-bit RGB pixels: the whole image, or only what a crop needs.
 //!
-//! JPEG goes through an own decoder where it is of the common kind and sound, else through libjpeg-turbo, to the same
-//! pixels; PNG, WebP, GIF, BMP and TIFF through the `image` crate. The format is told by the bytes, never by a file's name
+//! JPEG goes through an own decoder where it is of the common kind and sound, else through libjpeg-turbo, at full scale to
+//! the same pixels; PNG, WebP, GIF, BMP and TIFF through the `image` crate. The format is told by the bytes, never by a file's name
 //! (ImageNet has a PNG called `.JPEG`).
 //!
 //! # Pixels
@@ -9,6 +9,8 @@
 //! RGB8, interleaved, `0..=255`, upright: the EXIF orientation is applied, colour profiles are ignored.
 //! - JPEG: the integer IDCT and triangle ("fancy") chroma upsampling of `djpeg -dct int`, bit for bit. Gray is copied to
 //!   the three channels; CMYK and YCCK inks are taken as inverted, as Adobe, djpeg and Pillow do.
+//!   At a reduced scale M/8 ([`scale_for`]) they come from the low M x M coefficients of each block, and of JPEGs that the
+//!   own decoder does not read from libjpeg's scaled transforms.
 //! - Alpha is dropped, not blended, as by Pillow's `convert("RGB")`. Of an animation the first frame is taken.
 //! - 16-bit samples keep their high byte, as Pillow does for colour and libpng's `strip_16` for all. (Pillow clips
 //!   16-bit *gray* at 255 instead, which turns most such images white.)
@@ -132,7 +134,7 @@ pub struct Patch<'a> {
     pub size: Size,
     /// The region in the patch's pixels: x, y, width, height. At full scale exactly `[0, 0, width, height]`.
     pub area: [f64; 4],
-    /// M of the scale M/8: 8, 4, 2 or 1.
+    /// M of the scale M/8: 8, 6, 4, 3, 2 or 1.
     pub scale: u8,
     /// libjpeg's first complaint, where it made pixels of damaged data.
     pub warning: Option<&'a str>,
@@ -148,6 +150,9 @@ pub struct Decoder {
     strict: bool,
     /// `None` where every JPEG is left to libjpeg.
     baseline: Option<baseline::Baseline>,
+    /// Whether `baseline` decodes at full scale too. There the pixels are libjpeg's, so that the faster one may be taken; at
+    /// a reduced scale they are not, and must not depend on the machine.
+    own_full: bool,
     own_decodes: u64,
     decoded: Vec<u8>,
     /// Oriented pixels, or samples that are not yet RGB8.
@@ -191,11 +196,13 @@ impl Decoder {
                 return Err(Error::config(format!("limits.{what}"), "0 allows no image; expected at least 1"));
             }
         }
+        let baseline = baseline::Baseline::new();
         Ok(Self {
             limits,
             scale_margin: SCALE_MARGIN,
             strict: false,
-            baseline: Some(baseline::Baseline::new()).filter(baseline::Baseline::is_fast),
+            own_full: baseline.is_fast(),
+            baseline: Some(baseline),
             own_decodes: 0,
             decoded: Vec::new(),
             second: Vec::new(),
@@ -233,6 +240,16 @@ impl Decoder {
     #[doc(hidden)]
     pub fn with_own_decoder(mut self) -> Self {
         self.baseline = Some(baseline::Baseline::new());
+        self.own_full = true;
+        self
+    }
+
+    /// Leaves out the vector instructions that this machine may have, to compare.
+    #[doc(hidden)]
+    pub fn without_vectors(mut self) -> Self {
+        let baseline = baseline::Baseline::plain();
+        self.own_full = baseline.is_fast();
+        self.baseline = Some(baseline);
         self
     }
 
@@ -283,7 +300,8 @@ impl Decoder {
             return Ok(Pixels { size, data, warning: None });
         };
         if let Some(baseline) = &mut self.baseline
-            && baseline.decode(bytes, frame, Rect::whole(size), &mut data).is_some()
+            && self.own_full
+            && baseline.decode(bytes, frame, Rect::whole(size), 8, &mut data).is_some()
         {
             self.own_decodes += 1;
             return Ok(Pixels { size, data, warning: None });
@@ -299,9 +317,8 @@ impl Decoder {
 
     /// Decodes the pixels that touch `region`, which is in the coordinates of the upright image.
     ///
-    /// `need` is the size that the region will be resampled to: where it is small enough ([`scale_for`]), a JPEG
-    /// is decoded at 4/8, 2/8 or 1/8. At full scale the pixels are those of
-    /// [`Decoder::decode`], bit for bit. Of a JPEG of one Huffman-coded scan, only the rows down to the region's last
+    /// `need` is the size that the region will be resampled to: where it is small enough ([`scale_for`]), a JPEG is decoded at
+    /// 6/8, 4/8, 3/8, 2/8 or 1/8. At full scale the pixels are those of [`Decoder::decode`], bit for bit. Of a JPEG of one Huffman-coded scan, only the rows down to the region's last
     /// are read, and only its columns are made into pixels.
     ///
     /// # Errors
@@ -324,13 +341,16 @@ impl Decoder {
             Some(frame) => {
                 let scale = scale_for(region.size(), need, self.scale_margin);
                 if let Some(baseline) = &mut self.baseline
-                    && scale == 8
-                    && baseline.decode(bytes, frame, stored, &mut self.decoded).is_some()
+                    && (scale < 8 || self.own_full)
                 {
-                    self.own_decodes += 1;
-                    let plan = region::plan_exact(stored);
-                    return Ok(self.patch(&plan, header.orientation));
+                    let plan = region::plan_window(header.stored, stored, scale);
+                    let window = plan.crop.unwrap_or(stored);
+                    if baseline.decode(bytes, frame, window, scale, &mut self.decoded).is_some() {
+                        self.own_decodes += 1;
+                        return Ok(self.patch(&plan, header.orientation));
+                    }
                 }
+                let scale = region::libjpeg_scale_for(region.size(), need, self.scale_margin);
                 let mut turbo = jpeg::Turbo::open(bytes, frame, self.limits.max_scans)?;
                 let plan = if turbo.can_crop() && can_crop(frame) {
                     region::plan_cropped(frame, stored, scale)

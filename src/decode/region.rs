@@ -3,24 +3,55 @@
 use super::markers::Frame;
 use crate::shape::{Rect, Size};
 
-/// Decoded pixels that are kept for each pixel needed, along each axis, where a JPEG is decoded at a reduced scale.
+/// Decoded pixels that are kept for each pixel needed, along each axis, where a JPEG is decoded at 6/8 or 4/8 of its size.
+/// Smaller scales keep more, by [`MORE`].
 ///
-/// libjpeg's 4/8, 2/8 and 1/8 are box averages, which weaken the frequencies just below the new limit. PSNR against the full
-/// decode, median and 5th percentile over the ImageNet photos that get scaled, random resized crops to 96 x 96: margin 1.0
-/// 40 / 32 dB, 1.25 43 / 36, 1.5 45 / 38, 2.0 51 / 43. Choosing bilinear for bicubic resampling costs 46 / 40.
-pub const SCALE_MARGIN: f64 = 2.0;
+/// What a reduced scale costs: PSNR in dB against the full decode, median / 5th percentile over 200 ImageNet photos, random
+/// resized crops that are all decoded at that scale and rendered by bicubic and a Lanczos band (`tests/scaled_decode.rs`).
+/// Bold is what the default margin gives at least.
+///
+/// | decoded / needed | 1/8 | 2/8 | 3/8 | 4/8 | 6/8 | libjpeg 2/8 | libjpeg 4/8 |
+/// |---|---|---|---|---|---|---|---|
+/// | 1.0  | 34 / 29 | 36 / 31 | 38 / 33 | 39 / 33 | 43 / 36 | 35 / 30 | 36 / 31 |
+/// | 1.25 | 38 / 33 | 41 / 36 | 43 / 38 | 45 / 39 | 48 / 42 | 39 / 34 | 41 / 35 |
+/// | 1.5  | 41 / 37 | 45 / 40 | 48 / 42 | **50 / 43** | **51 / 45** | 42 / 37 | 44 / 39 |
+/// | 1.75 | 43 / 39 | 48 / 43 | **51 / 46** | 53 / 46 | 54 / 47 | 45 / 40 | 47 / 41 |
+/// | 2.0  | 45 / 40 | **50 / 45** | 53 / 47 | 54 / 47 | 54 / 48 | **47 / 42** | **49 / 43** |
+/// | 3.0  | **50 / 44** | 55 / 48 | 57 / 49 | 58 / 50 | 58 / 51 | 52 / 47 | 55 / 49 |
+///
+/// Choosing bilinear for bicubic resampling costs 46 / 40.
+pub const SCALE_MARGIN: f64 = 1.5;
 
-/// The scale at which a region may be decoded: M of M/8, one of 8, 4, 2, 1.
+/// M of M/8 that the own decoder has, and the factor by which each raises the margin: the fewer coefficients are left of a
+/// block, the more of the frequencies below the new limit go with those above it.
+const MORE: [(u8, f64); 6] = [(1, 2.0), (2, 4.0 / 3.0), (3, 7.0 / 6.0), (4, 1.0), (6, 1.0), (8, 1.0)];
+
+/// The same of libjpeg. Its 4/8 and 2/8 are close to box averages, and its other M/8 have no SIMD and cost more than they
+/// save.
+const MORE_BY_LIBJPEG: [(u8, f64); 4] = [(1, 4.0 / 3.0), (2, 4.0 / 3.0), (4, 4.0 / 3.0), (8, 1.0)];
+
+/// The scale at which a region may be decoded: M of M/8, one of 8, 6, 4, 3, 2, 1.
 ///
-/// The smallest M that leaves at least `margin` ([`SCALE_MARGIN`]) decoded pixels for each pixel needed, on both axes; 8 for
-/// an infinite margin. The other M/8 have no SIMD and cost more than they save.
+/// The smallest M that leaves `margin` ([`SCALE_MARGIN`]) decoded pixels or more for each pixel needed, on both axes: at 3/8
+/// 7/6 of it, at 2/8 4/3 and at 1/8 twice as many. 8 for an infinite margin. A JPEG that the own decoder does not read is
+/// decoded by libjpeg at 8/8, or at 4/8, 2/8 or 1/8 where that leaves 4/3 of the margin.
 pub fn scale_for(region: Size, need: Size, margin: f64) -> u8 {
-    let enough =
-        |side: u32, need: u32, scale: u8| f64::from(side) * f64::from(scale) >= 8.0 * margin * f64::from(need.max(1));
-    [1, 2, 4]
-        .into_iter()
-        .find(|&m| enough(region.width, need.width, m) && enough(region.height, need.height, m))
-        .unwrap_or(8)
+    smallest(&MORE, region, need, margin)
+}
+
+/// The scale at which libjpeg may decode the region: M of M/8, one of 8, 4, 2, 1.
+pub(crate) fn libjpeg_scale_for(region: Size, need: Size, margin: f64) -> u8 {
+    smallest(&MORE_BY_LIBJPEG, region, need, margin)
+}
+
+fn smallest(scales: &[(u8, f64)], region: Size, need: Size, margin: f64) -> u8 {
+    let is_enough = |side: u32, need: u32, scale: u8, margin: f64| {
+        f64::from(side) * f64::from(scale) >= 8.0 * margin * f64::from(need.max(1))
+    };
+    let fits = |&&(m, more): &&(u8, f64)| {
+        is_enough(region.width, need.width, m, margin * more) && is_enough(region.height, need.height, m, margin * more)
+    };
+    scales.iter().find(fits).map_or(8, |&(m, _)| m)
 }
 
 /// What to ask of the decoder, all in stored pixels at the scale.
@@ -52,11 +83,11 @@ pub(crate) fn plan_whole(stored: Size, region: Rect, scale: u8) -> Plan {
     Plan { scale, crop: None, decoded, window, area }
 }
 
-/// The plan for `region` where just that is decoded, at full scale.
-pub(crate) fn plan_exact(region: Rect) -> Plan {
-    let size = region.size();
-    let area = [0.0, 0.0, f64::from(size.width), f64::from(size.height)];
-    Plan { scale: 8, crop: Some(region), decoded: size, window: Rect::whole(size), area }
+/// The plan for `region` of an image stored at `stored` where just the pixels that touch it are decoded.
+pub(crate) fn plan_window(stored: Size, region: Rect, scale: u8) -> Plan {
+    let plan = plan_whole(stored, region, scale);
+    let size = plan.window.size();
+    Plan { crop: Some(plan.window), decoded: size, window: Rect::whole(size), ..plan }
 }
 
 /// The plan for `region` of a JPEG of which columns and rows can be skipped.
@@ -82,13 +113,13 @@ pub(crate) fn plan_cropped(frame: &Frame, region: Rect, scale: u8) -> Plan {
 }
 
 /// Size of an image that is decoded at M/8: libjpeg rounds up.
-fn scaled_size(size: Size, scale: u8) -> Size {
+pub(crate) fn scaled_size(size: Size, scale: u8) -> Size {
     let scaled = |side: u32| (u64::from(side) * u64::from(scale)).div_ceil(8) as u32;
     Size::new(scaled(size.width), scaled(size.height))
 }
 
 /// The pixels at M/8 that share area with the region.
-fn touched(region: Rect, scale: u8) -> Rect {
+pub(crate) fn touched(region: Rect, scale: u8) -> Rect {
     let span = |start: u32, len: u32| {
         let (start, end) =
             (u64::from(start) * u64::from(scale), (u64::from(start) + u64::from(len)) * u64::from(scale));
@@ -114,19 +145,31 @@ mod tests {
     }
 
     #[test]
-    fn scaling_keeps_two_pixels_for_each_needed_one() {
+    fn scaling_keeps_the_margin_on_both_axes() {
         let scale = |region, need| scale_for(Size::square(region), Size::square(need), SCALE_MARGIN);
-        assert_eq!(scale(447, 224), 8);
-        assert_eq!(scale(895, 224), 8);
-        assert_eq!(scale(896, 224), 4);
-        assert_eq!(scale(1792, 224), 2);
-        assert_eq!(scale(3584, 224), 1);
-        assert_eq!(scale(100_000, 224), 1);
+        assert_eq!((scale(191, 96), scale(192, 96)), (8, 6));
+        assert_eq!((scale(287, 96), scale(288, 96)), (6, 4));
+        assert_eq!((scale(447, 96), scale(448, 96)), (4, 3));
+        assert_eq!((scale(767, 96), scale(768, 96)), (3, 2));
+        assert_eq!((scale(2303, 96), scale(2304, 96)), (2, 1));
+        assert_eq!(scale(100_000, 96), 1);
         assert_eq!(scale_for(Size::new(5000, 447), Size::square(224), SCALE_MARGIN), 8, "the shorter side decides");
         assert_eq!(scale(4_000_000_000, 1_000_000_000), 4, "no overflow");
         let tight = |region| scale_for(Size::square(region), Size::square(96), 1.0);
-        assert_eq!((tight(191), tight(192), tight(384), tight(768)), (8, 4, 2, 1));
+        assert_eq!([127, 128, 192, 299, 512, 1536].map(tight), [8, 6, 4, 3, 2, 1]);
         assert_eq!(scale_for(Size::square(60_000), Size::square(1), f64::INFINITY), 8);
+    }
+
+    #[test]
+    fn libjpeg_keeps_two_pixels_for_each_needed_one() {
+        let scale = |region, need| libjpeg_scale_for(Size::square(region), Size::square(need), SCALE_MARGIN);
+        assert_eq!([447, 895, 896, 1792, 3584, 100_000].map(|side| scale(side, 224)), [8, 8, 4, 2, 1, 1]);
+        assert_eq!(libjpeg_scale_for(Size::new(5000, 447), Size::square(112), SCALE_MARGIN), 8);
+        assert_eq!(libjpeg_scale_for(Size::square(60_000), Size::square(1), f64::INFINITY), 8);
+        // What the own decoder is not to scale, libjpeg is not either.
+        for side in 1..192 {
+            assert_eq!(scale(side, 96), 8, "{side}");
+        }
     }
 
     #[test]

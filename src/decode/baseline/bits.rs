@@ -1,6 +1,7 @@
 //! The entropy-coded data, bit by bit and block by block (ITU-T T.81 F.2.2).
 
 use super::huffman::{CHAIN_BITS, Chain, LOOK_BITS, Symbol, Table};
+use super::scaled;
 
 /// Zigzag order to rows (T.81 figure A.6).
 pub(super) const ZIGZAG: [u8; 64] = [
@@ -115,31 +116,36 @@ impl<'a> Bits<'a> {
         Some(extend(magnitude, symbol.size()))
     }
 
-    /// Reads a block into `block`, rows of zeros that get the dequantised coefficients, but for the first: that is
-    /// returned, with the sum of the others' absolute values.
+    /// Reads the low M x M coefficients of a block into `block`, zeros but for the place that nothing reads. They are
+    /// dequantised, `steps` being zero for the others, and put where [`scaled::PLACES`] says; but the first is returned as
+    /// a difference, with the sum of the others' absolute values.
     ///
-    /// A coefficient takes at most 26 bits, so a refill serves for two.
+    /// A coefficient takes at most 26 bits, so a refill serves for two. What comes after the square's last is passed over.
     #[inline(always)]
-    pub(super) fn block(
+    pub(super) fn block<const M: usize>(
         &mut self,
         dc: &Table,
         ac: &Table,
         steps: &[i32; 64],
         block: &mut [i16; 64],
     ) -> Option<(i32, u32)> {
+        if M == 1 {
+            return Some((self.skip_block(dc, ac)?, 0));
+        }
+        let last = const { scaled::last(M) };
         let difference = self.difference(dc)?;
         let (mut at, mut sum) = (0_u32, 0_u32);
         macro_rules! coefficient {
             () => {
                 let (symbol, magnitude) = self.symbol(ac)?;
                 at += symbol.step();
-                if at > 63 {
+                if at > last {
                     break;
                 }
                 let value = extend(magnitude, symbol.size()) * steps[at as usize];
                 sum += value.unsigned_abs();
-                block[usize::from(ZIGZAG[at as usize] & 63)] = value as i16;
-                if at == 63 {
+                block[usize::from(scaled::PLACES[M][at as usize] & 63)] = value as i16;
+                if at == last {
                     break;
                 }
             };
@@ -149,6 +155,13 @@ impl<'a> Bits<'a> {
             self.refill();
             coefficient!();
         }
+        if M < 8 {
+            if at < 63 {
+                self.refill();
+                self.skip_rest(ac, at)?;
+            }
+            return Some((difference, sum));
+        }
         // Past the end without an end of block: a run that is too long.
         (at <= 63 || at >= Symbol::END).then_some((difference, sum))
     }
@@ -156,9 +169,15 @@ impl<'a> Bits<'a> {
     /// Goes past a block; gives its DC difference.
     #[inline(always)]
     pub(super) fn skip_block(&mut self, dc: &Table, ac: &Table) -> Option<i32> {
-        let chains: &[Chain; 1 << CHAIN_BITS] = ac.chain.first_chunk()?;
         let difference = self.difference(dc)?;
-        let mut at = 0;
+        self.skip_rest(ac, 0)?;
+        Some(difference)
+    }
+
+    /// Goes past the coefficients of a block that come after `at`, which is below 63. There are 28 bits or more.
+    #[inline(always)]
+    fn skip_rest(&mut self, ac: &Table, mut at: u32) -> Option<()> {
+        let chains: &[Chain; 1 << CHAIN_BITS] = ac.chain.first_chunk()?;
         macro_rules! chain {
             () => {
                 let chain = chains[(self.bits >> (64 - CHAIN_BITS)) as usize];
@@ -183,7 +202,7 @@ impl<'a> Bits<'a> {
             self.refill();
             chain!();
         }
-        Some(difference)
+        Some(())
     }
 }
 

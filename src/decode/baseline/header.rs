@@ -1,6 +1,7 @@
 //! What the scan of a common JPEG needs from the segments before it. Strict: any oddity is somebody else's to judge.
 
 use super::huffman::Spec;
+use super::scaled;
 use crate::decode::markers::{Frame, Process};
 use crate::shape::Size;
 
@@ -13,6 +14,17 @@ pub(super) struct Component<'a> {
     pub(super) steps: [i32; 64],
     pub(super) dc: Spec<'a>,
     pub(super) ac: Spec<'a>,
+}
+
+impl Component<'_> {
+    /// Makes the steps of the coefficients zero that are not of the low M x M.
+    pub(super) fn keep_low(&mut self, m: usize) {
+        for (k, step) in self.steps.iter_mut().enumerate() {
+            if !scaled::is_low(k, m) {
+                *step = 0;
+            }
+        }
+    }
 }
 
 /// All that is needed to read the one scan.
@@ -41,6 +53,12 @@ impl<'a> std::ops::Deref for Components<'a> {
     type Target = [Component<'a>];
     fn deref(&self) -> &Self::Target {
         &self.values[..self.len]
+    }
+}
+
+impl std::ops::DerefMut for Components<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.values[..self.len]
     }
 }
 

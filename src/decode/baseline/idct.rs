@@ -74,12 +74,12 @@ pub(super) fn checked(block: &[i16; 64], to: &mut [u8], stride: usize) -> bool {
     is_fit
 }
 
-/// Transforms a block whose only coefficient is the first.
+/// Transforms a block whose only coefficient is the first, to M x M samples.
 #[inline(always)]
-pub(super) fn flat(first: i32, to: &mut [u8], stride: usize) {
+pub(super) fn flat<const M: usize>(first: i32, to: &mut [u8], stride: usize) {
     let sample = ((((first << PASS1_BITS) + (1 << (PASS1_BITS + 2))) >> (PASS1_BITS + 3)) + 128).clamp(0, 255) as u8;
-    for row in 0..8 {
-        to[row * stride..][..8].fill(sample);
+    for row in 0..M {
+        to[row * stride..][..M].fill(sample);
     }
 }
 
@@ -258,7 +258,7 @@ mod tests {
             let (mut plain, mut short, mut block) = ([0; 64], [0; 64], [0; 64]);
             block[0] = first;
             assert!(checked(&block, &mut plain, 8));
-            flat(first.into(), &mut short, 8);
+            flat::<8>(first.into(), &mut short, 8);
             assert_eq!(plain, short, "{first}");
         }
     }

@@ -1,25 +1,32 @@
-//! An own decoder for the JPEGs that nearly all data sets are made of, to the very pixels of libjpeg-turbo.
+//! An own decoder for the JPEGs that nearly all data sets are made of: at full scale to the very pixels of libjpeg-turbo, at
+//! M/8 from the low M x M coefficients of each block alone.
 //!
 //! It reads 8-bit sequential Huffman-coded files of one scan, gray or YCbCr, with chroma at full or half resolution along
-//! either axis, at full scale. Whatever else a file is, and at the first thing that is not as it should be, it gives up,
-//! and libjpeg decodes the file from its start: what becomes of a damaged file, and what is said of it, is libjpeg's
-//! decision alone. To that end as much of a file is read as libjpeg would read for the same region.
+//! either axis. Whatever else a file is, and at the first thing that is not as it should be, it gives up, and libjpeg
+//! decodes the file from its start: what becomes of a damaged file, and what is said of it, is libjpeg's decision alone.
+//! To that end as much of a file is read as libjpeg would read for the same region.
+//!
+//! Chroma of half resolution on both axes is transformed at twice the scale of luma, up to 8/8, and needs no upsampling
+//! then. Else it is upsampled as at full scale.
 //!
 //! It is faster in what takes most of the time, the Huffman codes: those of blocks outside of the region are passed over
 //! several at a time, and 64 bits are fetched at once. Clauses are those of ITU-T T.81.
 
 mod bits;
+mod extent;
 mod header;
 mod huffman;
 mod idct;
+mod pixels;
 mod rows;
+mod scaled;
 
 use super::markers::Frame;
 use crate::shape::Rect;
 use bits::Bits;
-use header::{Components, Scan};
+use extent::Extent;
+use header::{Component, Components};
 use huffman::{Table, Tables};
-use std::ops::Range;
 
 /// The decoder with what it keeps from image to image: tables that many files share, and scratch memory.
 pub(crate) struct Baseline {
@@ -56,51 +63,6 @@ struct Lines {
     chroma: [Vec<u8>; 2],
 }
 
-/// Which units of the image are read, which are kept, and which pixels come of them.
-struct Extent {
-    window: Rect,
-    /// Columns and rows of units in the image.
-    units: (usize, usize),
-    /// Columns and rows of units that have pixels of the window, or chroma of these.
-    columns: Range<usize>,
-    rows: Range<usize>,
-    /// Rows of units to read.
-    last: usize,
-    /// Factor between pixels and chroma.
-    across: usize,
-    down: usize,
-    /// Columns and rows of chroma samples in the image.
-    chroma: (usize, usize),
-    /// Pixels in a unit.
-    unit: (usize, usize),
-    /// Whether the window reaches the image's last row, so that what follows the scan is looked at.
-    is_to_end: bool,
-}
-
-impl Extent {
-    fn new(scan: &Scan, window: Rect) -> Self {
-        let (across, down) = scan.components[0].blocks;
-        let unit = (8 * across, 8 * down);
-        let (width, height) = (scan.size.width as usize, scan.size.height as usize);
-        let units = (width.div_ceil(unit.0), height.div_ceil(unit.1));
-        let span = |start: u32, len: u32, factor: usize, unit: usize, units: usize| {
-            let (margin, start, end) = (factor - 1, start as usize, (start + len) as usize);
-            start.saturating_sub(margin) / unit..((end + margin).div_ceil(unit)).min(units)
-        };
-        let columns = span(window.x, window.width, across, unit.0, units.0);
-        let rows = span(window.y, window.height, down, unit.1, units.1);
-        // libjpeg makes two rows of pixels at once and reads whole rows of units by the luma's sampling factor, also where
-        // a single component is not interleaved.
-        let group = scan.factor_down / down * unit.1;
-        let bottom = (window.y + window.height) as usize;
-        let below = if down == 2 { bottom.next_multiple_of(2) + 1 } else { bottom };
-        let last =
-            if bottom == height { units.1 } else { (below.div_ceil(group) * group).div_ceil(unit.1).min(units.1) };
-        let chroma = (width.div_ceil(across), height.div_ceil(down));
-        Self { window, units, columns, rows, last, across, down, chroma, unit, is_to_end: bottom == height }
-    }
-}
-
 impl Baseline {
     pub(crate) fn new() -> Self {
         #[cfg(target_arch = "x86_64")]
@@ -119,21 +81,30 @@ impl Baseline {
         self.has_avx2
     }
 
-    /// Decodes the pixels of `window`, which lies inside of the image, to dense RGB8 rows at the start of `pixels`. `frame`
-    /// is what the bytes' header was found to be.
+    /// Decodes the pixels of `window`, which lies inside of the image at `scale`/8, to dense RGB8 rows at the start of
+    /// `pixels`. `scale` is one of 1, 2, 3, 4, 6 and 8; `frame` is what the bytes' header was found to be.
     ///
     /// `None` where this file is not one for this decoder; `pixels` may have been written to.
-    pub(crate) fn decode(&mut self, bytes: &[u8], frame: &Frame, window: Rect, pixels: &mut Vec<u8>) -> Option<()> {
-        let scan = header::read(bytes, frame)?;
-        let extent = Extent::new(&scan, window);
+    pub(crate) fn decode(
+        &mut self,
+        bytes: &[u8],
+        frame: &Frame,
+        window: Rect,
+        scale: u8,
+        pixels: &mut Vec<u8>,
+    ) -> Option<()> {
+        let mut scan = header::read(bytes, frame)?;
+        let extent = Extent::new(&scan, window, scale);
         let mut found = [(0, 0); 3];
         for (found, component) in found.iter_mut().zip(&*scan.components) {
             *found = (self.tables.find(component.dc, true, false)?, self.tables.find(component.ac, false, true)?);
         }
         let tables = found.map(|(dc, ac)| (self.tables.get(dc), self.tables.get(ac)));
-        for (plane, component) in self.planes.iter_mut().zip(&*scan.components) {
-            plane.stride = 8 * component.blocks.0 * extent.columns.len();
-            plane.height = 8 * component.blocks.1;
+        for (i, (plane, component)) in self.planes.iter_mut().zip(&mut *scan.components).enumerate() {
+            let scale = if i == 0 { extent.scale } else { extent.chroma_scale };
+            component.keep_low(scale);
+            plane.stride = scale * component.blocks.0 * extent.columns.len();
+            plane.height = scale * component.blocks.1;
             let len = 2 * plane.height * plane.stride;
             if plane.samples.len() < len {
                 plane.samples.resize(len, 0);
@@ -162,8 +133,7 @@ impl Baseline {
     }
 
     /// Without vector instructions, to compare.
-    #[cfg(test)]
-    fn plain() -> Self {
+    pub(crate) fn plain() -> Self {
         Self { has_avx2: false, ..Self::new() }
     }
 }
@@ -204,7 +174,19 @@ impl Job<'_> {
                 continue;
             }
             self.skip(columns.start)?;
-            self.keep::<AVX2>(row, columns.len())?;
+            let count = columns.len();
+            match (self.extent.scale, self.extent.chroma_scale) {
+                (8, _) => self.keep::<AVX2, 8, 8>(row, count)?,
+                (6, _) => self.keep::<AVX2, 6, 6>(row, count)?,
+                (4, 4) => self.keep::<AVX2, 4, 4>(row, count)?,
+                (4, _) => self.keep::<AVX2, 4, 8>(row, count)?,
+                (3, 3) => self.keep::<AVX2, 3, 3>(row, count)?,
+                (3, _) => self.keep::<AVX2, 3, 6>(row, count)?,
+                (2, 2) => self.keep::<AVX2, 2, 2>(row, count)?,
+                (2, _) => self.keep::<AVX2, 2, 4>(row, count)?,
+                (_, 1) => self.keep::<AVX2, 1, 1>(row, count)?,
+                _ => self.keep::<AVX2, 1, 2>(row, count)?,
+            }
             self.skip(all - columns.end)?;
             // The last row of a unit waits for the chroma below it.
             let is_last = row + 1 == self.extent.rows.end;
@@ -264,28 +246,21 @@ impl Job<'_> {
         Some(())
     }
 
-    /// Decodes the next units to samples.
+    /// Decodes the next units to samples, luma at M/8 and chroma at C/8.
     #[inline(always)]
-    fn keep<const AVX2: bool>(&mut self, row: usize, count: usize) -> Option<()> {
+    fn keep<const AVX2: bool, const M: usize, const C: usize>(&mut self, row: usize, count: usize) -> Option<()> {
         let mut column = 0;
         while column < count {
             let units = self.units_before_restart(count - column)?;
             let mut bits = self.bits;
             for _ in 0..units {
                 for (i, component) in self.components.iter().enumerate() {
-                    let (dc, ac) = self.tables[i];
-                    let plane = &mut self.planes[i];
-                    let stride = plane.stride;
-                    for y in 0..component.blocks.1 {
-                        let start = plane.start(row * plane.height + 8 * y) + 8 * component.blocks.0 * column;
-                        for x in 0..component.blocks.0 {
-                            let (difference, sum) = bits.block(dc, ac, &component.steps, &mut self.block)?;
-                            let predicted = self.predicted[i].wrapping_add(difference);
-                            self.predicted[i] = predicted;
-                            let first = i32::from(i16::try_from(predicted).ok()?) * component.steps[0];
-                            let to = &mut plane.samples[start + 8 * x..];
-                            samples::<AVX2>(&mut self.block, first, sum, to, stride)?;
-                        }
+                    let (plane, predicted) = (&mut self.planes[i], &mut self.predicted[i]);
+                    let (tables, block) = (self.tables[i], &mut self.block);
+                    if M == C || i == 0 {
+                        unit::<AVX2, M>(&mut bits, tables, component, predicted, block, plane, (column, row))?;
+                    } else {
+                        unit::<AVX2, C>(&mut bits, tables, component, predicted, block, plane, (column, row))?;
                     }
                 }
                 column += 1;
@@ -297,109 +272,71 @@ impl Job<'_> {
         }
         Some(())
     }
+}
 
-    /// Makes the row `y` of pixels.
-    #[inline(always)]
-    fn pixels<const AVX2: bool>(&mut self, y: usize, to: &mut [u8]) {
-        let extent = &self.extent;
-        let (left, width) = (extent.window.x as usize, extent.window.width as usize);
-        let first_column = extent.columns.start * extent.unit.0;
-        let luma = &self.planes[0].row(y)[left - first_column..][..width];
-        if self.components.len() == 1 {
-            return rows::gray(luma, to);
+/// Decodes one component's blocks of the unit at `(column, row)` to samples at M/8.
+#[inline(always)]
+fn unit<const AVX2: bool, const M: usize>(
+    bits: &mut Bits,
+    (dc, ac): (&Table, &Table),
+    component: &Component,
+    predicted: &mut i32,
+    block: &mut [i16; 64],
+    plane: &mut Plane,
+    (column, row): (usize, usize),
+) -> Option<()> {
+    let stride = plane.stride;
+    for y in 0..component.blocks.1 {
+        let start = plane.start(row * plane.height + M * y) + M * component.blocks.0 * column;
+        for x in 0..component.blocks.0 {
+            let (difference, sum) = bits.block::<M>(dc, ac, &component.steps, block)?;
+            *predicted = predicted.wrapping_add(difference);
+            let first = i32::from(i16::try_from(*predicted).ok()?) * component.steps[0];
+            samples::<AVX2, M>(block, first, sum, &mut plane.samples[start + M * x..], stride)?;
         }
-        let first_chroma = 8 * extent.columns.start;
-        let (nearer, further) = if extent.down == 1 {
-            (y, y)
-        } else {
-            let below = (y / 2 + 1).min(extent.chroma.1 - 1);
-            (y / 2, if y.is_multiple_of(2) { (y / 2).saturating_sub(1) } else { below })
-        };
-        for (plane, line) in self.planes[1..].iter().zip(&mut self.lines.chroma) {
-            let (nearer, further) = (plane.row(nearer), plane.row(further));
-            if line.len() < width + 2 {
-                line.resize(width + 2, 0);
-            }
-            match (extent.across, extent.down) {
-                (1, 1) => {}
-                (1, _) => {
-                    let columns = left - first_chroma..left - first_chroma + width;
-                    let bias = if y.is_multiple_of(2) { 1 } else { 2 };
-                    rows::blend_rows(&nearer[columns.clone()], &further[columns], bias, &mut line[..width]);
-                }
-                _ => {
-                    // Chroma columns of the pixels, and of these with one more on both sides where there is one: at the
-                    // edges of the image, and where only the half of a column that looks away from it is needed, not.
-                    let (start, end) = (left / 2, (left + width).div_ceil(2));
-                    let there = 8 * extent.columns.end;
-                    let (from, until) =
-                        (start.saturating_sub(1).max(first_chroma), (end + 1).min(extent.chroma.0).min(there));
-                    let there = from - first_chroma..until - first_chroma;
-                    let (nearer, further) = (&nearer[there.clone()], &further[there]);
-                    let count = end - start + 2;
-                    let sums = &mut self.lines.sums;
-                    if sums.len() < count {
-                        sums.resize(count, 0);
-                    }
-                    let sums = &mut sums[..count];
-                    let inner = &mut sums[from + 1 - start..until + 1 - start];
-                    if extent.down == 2 {
-                        rows::add_rows(nearer, further, inner);
-                    } else {
-                        for (sum, sample) in inner.iter_mut().zip(nearer) {
-                            *sum = (*sample).into();
-                        }
-                    }
-                    // At the edges of the image the sample is its own neighbour.
-                    if from == start {
-                        sums[0] = sums[1];
-                    }
-                    if until == end {
-                        sums[count - 1] = sums[count - 2];
-                    }
-                    rows::widen(sums, if extent.down == 2 { 4 } else { 2 }, &mut line[..2 * (end - start)]);
-                }
-            }
-        }
-        let chroma = |i: usize| {
-            if (extent.across, extent.down) == (1, 1) {
-                &self.planes[1 + i].row(y)[left - first_chroma..][..width]
-            } else {
-                let skipped = if extent.across == 2 { left % 2 } else { 0 };
-                &self.lines.chroma[i][skipped..][..width]
-            }
-        };
-        let (cb, cr) = (chroma(0), chroma(1));
-        #[cfg(target_arch = "x86_64")]
-        if AVX2 {
-            // SAFETY: `AVX2` says that the processor has it.
-            return unsafe { rows::x86::color(luma, cb, cr, to) };
-        }
-        rows::color(luma, cb, cr, to);
     }
+    Some(())
 }
 
 /// Transforms `block`, of which the first coefficient is `first` and the others have the sum `sum` of absolute values, and
 /// clears it.
 #[inline(always)]
-fn samples<const AVX2: bool>(block: &mut [i16; 64], first: i32, sum: u32, to: &mut [u8], stride: usize) -> Option<()> {
+fn samples<const AVX2: bool, const M: usize>(
+    block: &mut [i16; 64],
+    first: i32,
+    sum: u32,
+    to: &mut [u8],
+    stride: usize,
+) -> Option<()> {
+    let (safe, largest) = match M {
+        8 => (idct::SAFE_SUM, idct::LARGEST_SUM),
+        _ => (scaled::SAFE_SUM, scaled::LARGEST_SUM),
+    };
     let all = sum.checked_add(first.unsigned_abs())?;
-    if sum == 0 && all <= idct::SAFE_SUM {
-        idct::flat(first, to, stride);
+    if sum == 0 && all <= safe {
+        idct::flat::<M>(first, to, stride);
         return Some(());
     }
-    if all > idct::LARGEST_SUM {
+    if all > largest {
         return None;
     }
     block[0] = first as i16;
-    if AVX2 && all <= idct::SAFE_SUM {
-        // SAFETY: `AVX2` says that the processor has it.
+    match (M, all <= safe) {
         #[cfg(target_arch = "x86_64")]
-        unsafe {
-            idct::x86::idct(block, to, stride);
+        // SAFETY: `AVX2` says that the processor has it.
+        (8, true) if AVX2 => unsafe { idct::x86::idct(block, to, stride) },
+        (8, _) => {
+            if !idct::checked(block, to, stride) {
+                return None;
+            }
         }
-    } else if !idct::checked(block, to, stride) {
-        return None;
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        (6, true) if AVX2 => unsafe { scaled::x86::wide_idct::<M>(block, to, stride) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: x86-64 has SSE2.
+        (_, true) => unsafe { scaled::x86::idct::<M>(block, to, stride) },
+        _ => scaled::plain::<M>(block, to, stride),
     }
     *block = [0; 64];
     Some(())
@@ -408,6 +345,7 @@ fn samples<const AVX2: bool>(block: &mut [i16; 64], first: i32, sum: u32, to: &m
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::region::touched;
     use crate::decode::{Limits, markers};
     use turbojpeg::{Compressor, Image, PixelFormat, Subsamp};
 
@@ -423,11 +361,14 @@ mod tests {
             let image = Image { pixels: &pixels[..], width, pitch: 3 * width, height, format: PixelFormat::RGB };
             let bytes = compressor.compress_to_vec(image).expect("a picture compresses");
             let (frame, _) = markers::read(&bytes, &Limits::default()).expect("the header is sound");
-            for window in [Rect::whole(frame.size), Rect { x: 13, y: 17, width: 50, height: 31 }] {
-                let (mut fast, mut plain) = (Vec::new(), Vec::new());
-                Baseline::new().decode(&bytes, &frame, window, &mut fast).expect("the file is plain");
-                Baseline::plain().decode(&bytes, &frame, window, &mut plain).expect("the file is plain");
-                assert!(fast == plain, "{subsamp:?} {window:?}");
+            for region in [Rect::whole(frame.size), Rect { x: 13, y: 17, width: 50, height: 31 }] {
+                for scale in [1, 2, 3, 4, 6, 8] {
+                    let window = touched(region, scale);
+                    let (mut fast, mut plain) = (Vec::new(), Vec::new());
+                    Baseline::new().decode(&bytes, &frame, window, scale, &mut fast).expect("the file is plain");
+                    Baseline::plain().decode(&bytes, &frame, window, scale, &mut plain).expect("the file is plain");
+                    assert!(fast == plain, "{subsamp:?} {region:?} at {scale}/8");
+                }
             }
         }
     }
