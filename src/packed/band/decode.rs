@@ -1,0 +1,258 @@
+//! Chunks to coefficients: the reference, and the choice of the fastest that the processor has.
+
+use super::bits::peek;
+use super::encode::LARGEST_PARAMETER;
+use super::{LANES, Tile};
+
+/// A way to decode a chunk; all give the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Path {
+    /// Lane by lane.
+    Plain,
+    /// AVX2 and BMI2.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// AVX-512 BW and BMI2.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Path {
+    /// All that this processor has, the fastest last.
+    pub(crate) fn available() -> Vec<Self> {
+        let mut paths = vec![Self::Plain];
+        #[cfg(target_arch = "x86_64")]
+        {
+            let has_bmi = is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2");
+            if has_bmi && is_x86_feature_detected!("popcnt") && is_x86_feature_detected!("avx2") {
+                paths.push(Self::Avx2);
+                if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {
+                    paths.push(Self::Avx512);
+                }
+            }
+        }
+        paths
+    }
+}
+
+/// What the chunks of one band of a component have in common.
+#[derive(Clone, Copy)]
+pub(crate) struct Band<'a> {
+    pub(crate) path: Path,
+    pub(crate) places: &'static [u8],
+    pub(crate) bases: &'a [u8; 64],
+}
+
+/// Bytes that must follow a chunk, of any content.
+pub(crate) const SLACK: usize = 8;
+
+impl Band<'_> {
+    /// Decodes a chunk to the band's places of the tile. `bytes` is the chunk and [`SLACK`] bytes more; an empty chunk is all
+    /// zeros. In lanes that are not active the result is of no meaning, but the same in every way.
+    ///
+    /// `None` where the chunk is not sound: it asks for more bits than it has, leaves some, or has a bad parameter. Whatever
+    /// its content, no more bits are looked at than it has, and the work is at most a step for each.
+    pub(crate) fn decode(self, bytes: &[u8], active: u32, tile: &mut Tile) -> Option<()> {
+        if bytes.len() <= SLACK {
+            for &place in self.places {
+                tile.values[usize::from(place)] = [0; LANES];
+            }
+        } else {
+            match self.path {
+                Path::Plain => plain(bytes, self.places, self.bases, active, tile)?,
+                #[cfg(target_arch = "x86_64")]
+                Path::Avx2 | Path::Avx512 => super::x86::decode(self, bytes, active, tile)?,
+            }
+        }
+        if self.places.first() == Some(&0) {
+            sum_up(&mut tile.values[0]);
+        }
+        Some(())
+    }
+}
+
+/// Undoes the prediction of the DC: down the first column, then along each row.
+fn sum_up(dc: &mut [i16; LANES]) {
+    for lane in [8, 16, 24] {
+        dc[lane] = dc[lane].wrapping_add(dc[lane - 8]);
+    }
+    for row in dc.as_chunks_mut::<8>().0 {
+        for column in 1..8 {
+            row[column] = row[column].wrapping_add(row[column - 1]);
+        }
+    }
+}
+
+/// The Rice parameter in the low bits of `bits`, and how many bits it takes. `None` for one that there is not.
+#[inline(always)]
+pub(super) fn parameter(bits: u64, base: u8) -> Option<(u32, usize)> {
+    let parameter = match bits & 3 {
+        0 => base,
+        1 => base.wrapping_sub(1),
+        2 => base + 1,
+        _ => return Some(((bits >> 2) as u32 & 15, 6)),
+    };
+    (parameter <= LARGEST_PARAMETER).then_some((parameter.into(), 2))
+}
+
+/// Whether a chunk ends where its bits do, and with zeros.
+#[inline(always)]
+pub(super) fn ends(bytes: &[u8], bit: usize) -> Option<()> {
+    let rest = (8 * (bytes.len() - SLACK)).checked_sub(bit).filter(|rest| *rest < 8)?;
+    (peek(bytes, bit)? & ((1 << rest) - 1) == 0).then_some(())
+}
+
+/// Bit by bit.
+fn plain(bytes: &[u8], places: &[u8], bases: &[u8; 64], active: u32, tile: &mut Tile) -> Option<()> {
+    let end = 8 * (bytes.len() - SLACK);
+    let mut at = 0;
+    let mut bit = || {
+        let bit = (at < end).then(|| u32::from(bytes[at / 8] >> (at % 8) & 1));
+        at += 1;
+        bit
+    };
+    // The bits of a mask are those of its lanes that are in `among`.
+    let mask = |among: u32, bit: &mut dyn FnMut() -> Option<u32>| {
+        let lanes = (0..32).filter(|lane| among >> lane & 1 == 1);
+        lanes.into_iter().try_fold(0_u32, |mask, lane| Some(mask | bit()? << lane))
+    };
+    let coded = mask((1 << places.len()) - 1, &mut bit)?;
+    for (i, &place) in places.iter().enumerate() {
+        let values = &mut tile.values[usize::from(place)];
+        *values = [0; LANES];
+        if coded >> i & 1 == 0 {
+            continue;
+        }
+        let code = mask(3, &mut bit)?;
+        let code = if code == 3 { code | mask(15, &mut bit)? << 2 } else { code };
+        let (k, _) = parameter(code.into(), bases[usize::from(place)])?;
+        let mut magnitudes = [0_u16; LANES];
+        let mut add = |mask: u32, what: u16| {
+            for (lane, magnitude) in magnitudes.iter_mut().enumerate() {
+                *magnitude = magnitude.wrapping_add(what * (mask >> lane & 1) as u16);
+            }
+        };
+        let mut among = mask(active, &mut bit)?;
+        let mut nonzero = among;
+        while among != 0 {
+            add(among, 1 << k);
+            among = mask(among, &mut bit)?;
+        }
+        for plane in 0..k {
+            let ones = mask(active, &mut bit)?;
+            add(ones, 1 << plane);
+            nonzero |= ones;
+        }
+        let negative = mask(nonzero, &mut bit)?;
+        for (lane, (value, magnitude)) in values.iter_mut().zip(magnitudes).enumerate() {
+            let magnitude = magnitude as i16;
+            *value = if negative >> lane & 1 == 1 { magnitude.wrapping_neg() } else { magnitude };
+        }
+    }
+    ends(bytes, at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::encode::{Encoded, encode};
+    use super::super::{BANDS, Tiling, places_of};
+    use super::*;
+    use crate::packed::coefficients::Component;
+    use crate::packed::samples::{self, Filling};
+    use crate::rng::{Draw, Purpose};
+
+    /// Decodes all bands of all tiles and gives the blocks.
+    fn decode(encoded: &Encoded, component: &Component, path: Path) -> Vec<i16> {
+        let tiling = Tiling::new(component.blocks);
+        let mut values = vec![0; component.values.len()];
+        let mut tiles = vec![Tile::default(); tiling.count()];
+        for (band, chunks) in encoded.bands.iter().enumerate() {
+            let mut payload = chunks.payload.clone();
+            payload.extend([0xff; SLACK]);
+            let (mut start, mut lengths) = (0, chunks.lengths.iter());
+            for (i, tile) in tiles.iter_mut().enumerate() {
+                let len = *lengths.next().unwrap() as usize;
+                let active = tiling.active(i as u32 % tiling.columns, i as u32 / tiling.columns);
+                let band = Band { path, places: places_of(band), bases: &encoded.bases };
+                band.decode(&payload[start..start + len + SLACK], active, tile).expect("an own chunk is sound");
+                start += len;
+            }
+        }
+        let width = component.blocks.width as usize;
+        for (i, tile) in tiles.iter().enumerate() {
+            let (columns, rows) = tiling.blocks_of(i as u32 % tiling.columns, i as u32 / tiling.columns);
+            for (y, row) in rows.enumerate() {
+                for (x, column) in columns.clone().enumerate() {
+                    let block = row as usize * width + column as usize;
+                    for place in 0..64 {
+                        values[64 * block + place] = tile.values[place][8 * y + x];
+                    }
+                }
+            }
+        }
+        values
+    }
+
+    #[test]
+    fn every_way_gives_back_the_coefficients() {
+        for size in [(1, 1), (8, 8), (65, 33), (200, 131)] {
+            for filling in [Filling::Zero, Filling::Sparse, Filling::Dense, Filling::Single, Filling::Extreme] {
+                for mut component in samples::coefficients(7, size, &[(2, 2), (1, 1), (2, 1)], filling).components {
+                    if filling == Filling::Extreme {
+                        component.values[0] = i16::MIN;
+                        component.values[63] = i16::MIN;
+                    }
+                    let encoded = encode(&component);
+                    for path in Path::available() {
+                        assert!(
+                            decode(&encoded, &component, path) == component.values,
+                            "{size:?} {filling:?} {path:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_chunk_panics_and_every_way_says_the_same_of_it() {
+        let component = &samples::coefficients(9, (61, 29), &[(1, 1)], Filling::Sparse).components[0];
+        let encoded = encode(component);
+        let active = Tiling::new(component.blocks).active(0, 0);
+        let mut draw = Draw::at(1, 0, 0, Purpose::Demo);
+        let (mut sound, mut refused) = (0, 0);
+        let mut check = |bytes: &[u8], band: usize| {
+            let results: Vec<_> = Path::available()
+                .into_iter()
+                .map(|path| {
+                    let mut tile = Tile::default();
+                    let band = Band { path, places: places_of(band), bases: &encoded.bases };
+                    band.decode(bytes, active, &mut tile).map(|()| tile)
+                })
+                .collect();
+            assert!(results.windows(2).all(|w| w[0] == w[1]), "{bytes:x?}");
+            if results[0].is_some() { sound += 1 } else { refused += 1 }
+        };
+        for band in 0..BANDS {
+            let len = encoded.bands[band].lengths[0] as usize;
+            let mut chunk = encoded.bands[band].payload[..len].to_vec();
+            chunk.extend([0xff; SLACK]);
+            check(&chunk, band);
+            for bit in 0..8 * len {
+                chunk[bit / 8] ^= 1 << (bit % 8);
+                check(&chunk, band);
+                chunk[bit / 8] ^= 1 << (bit % 8);
+            }
+            for cut in 0..=len {
+                check(&chunk[len - cut..], band);
+                check(&[&chunk[..cut], &[0; SLACK]].concat(), band);
+            }
+            for _ in 0..2000 {
+                let noise: Vec<u8> = (0..SLACK + 1 + draw.below(40) as usize).map(|_| draw.bits() as u8).collect();
+                check(&noise, band);
+            }
+            check(&[0xff; 70_000], band);
+        }
+        assert!(sound > 1000 && refused > 5000, "{sound} sound, {refused} refused");
+    }
+}
