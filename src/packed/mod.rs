@@ -39,9 +39,15 @@
 //! "Band" is a group of rings here ([`BANDS`] of them), and the smallest that a stage's band of B x B needs is
 //! [`bands_for`] the number of coefficients along a side that it keeps of a block.
 
+mod band;
 mod coefficients;
 mod jpeg;
+mod record;
 #[cfg(test)]
 mod samples;
+mod shard;
 
+pub use band::{BANDS, LANES, Tile, bands_for};
 pub use coefficients::{Coefficients, Colour, Component};
+pub use record::{Content, Head, Image, Packed, Plane, Record, TileDecoder, Touched, pack};
+pub use shard::{Entry, Place, Shard, ShardWriter};
