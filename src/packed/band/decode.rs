@@ -18,6 +18,16 @@ pub(crate) enum Path {
 }
 
 impl Path {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "AVX2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "AVX-512",
+        }
+    }
+
     /// All that this processor has, the fastest last.
     pub(crate) fn available() -> Vec<Self> {
         let mut paths = vec![Self::Plain];

@@ -37,10 +37,11 @@ impl TileDecoder {
         Self::with(Path::available().last().copied().unwrap_or(Path::Plain))
     }
 
-    /// A decoder without vector instructions, to compare with.
+    /// A decoder for each set of instructions that this processor has, by name, the plain one first and the fastest last: for
+    /// tests and benches that compare.
     #[doc(hidden)]
-    pub fn plain() -> Self {
-        Self::with(Path::Plain)
+    pub fn all() -> Vec<(&'static str, Self)> {
+        Path::available().into_iter().map(|path| (path.name(), Self::with(path))).collect()
     }
 
     fn with(path: Path) -> Self {
