@@ -12,6 +12,7 @@ mod inspect;
 #[cfg(feature = "train")]
 mod live;
 mod machine;
+mod pack;
 #[cfg(feature = "train")]
 mod report;
 pub mod schedule;
@@ -45,6 +46,12 @@ enum Command {
     Schedule(schedule::Args),
     /// Show what a recipe does to images.
     Inspect(Box<inspect::Args>),
+    /// Make packed records of a data set: JPEGs without loss, in shards that decode fast and by band.
+    Pack(pack::Args),
+    /// Give the files of packed records back: JPEGs of the same coefficients, others as they were.
+    Unpack(pack::unpack::Args),
+    /// Say what shards of packed records hold.
+    Info(pack::info::Args),
     /// Measure throughput.
     #[command(subcommand)]
     Bench(bench::Command),
@@ -91,6 +98,9 @@ pub fn run() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Schedule(args) => schedule::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Inspect(args) => inspect::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Pack(args) => pack::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Unpack(args) => pack::unpack::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Info(args) => pack::info::run(&args),
         Command::Bench(command) => bench::run(&command).map(|()| ExitCode::SUCCESS),
         #[cfg(not(feature = "train"))]
         Command::NoTrain { .. } => {

@@ -49,5 +49,5 @@ mod shard;
 
 pub use band::{BANDS, LANES, Tile, bands_for};
 pub use coefficients::{Coefficients, Colour, Component};
-pub use record::{Content, Head, Image, Packed, Plane, Record, TileDecoder, Touched, pack};
+pub use record::{Head, Image, Packed, Plane, Record, TileDecoder, Touched, pack};
 pub use shard::{Entry, Place, Shard, ShardWriter};

@@ -139,10 +139,10 @@ mod tests {
     #[test]
     fn each_place_is_in_one_band_and_bands_have_squares() {
         let mut seen = [0; 64];
-        for band in 0..BANDS {
+        for (band, rings) in RINGS.iter().enumerate() {
             for &place in places_of(band) {
                 let ring = (place / 8).max(place % 8);
-                assert!((RINGS[band].0..RINGS[band].1).contains(&ring));
+                assert!((rings.0..rings.1).contains(&ring));
                 seen[usize::from(place)] += 1;
             }
         }

@@ -40,8 +40,8 @@ impl Code {
         symbols.sort_by_key(|&symbol| Reverse(frequencies[usize::from(symbol)]));
         let mut codes = [(0, 0); 256];
         let (mut code, mut rest) = (0_u16, symbols.iter());
-        for length in 1..=LONGEST {
-            for &symbol in rest.by_ref().take(counts[length]) {
+        for (length, &count) in counts.iter().enumerate().take(LONGEST + 1).skip(1) {
+            for &symbol in rest.by_ref().take(count) {
                 codes[usize::from(symbol)] = (code, length as u8);
                 code += 1;
             }

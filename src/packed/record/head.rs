@@ -1,6 +1,6 @@
 //! The bytes of a record's head, read and written.
 
-use super::{ChunkTable, Content, Head, Image, Plane, Section};
+use super::{ChunkTable, Head, Image, Plane, Section};
 use crate::decode::{Limits, Orientation};
 use crate::error::DecodeError;
 use crate::packed::band::decode::SLACK;
@@ -102,8 +102,8 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Head, DecodeError> {
     let (tail_len, tail_crc) = (fields.u32()?, fields.u32()?);
     let key = std::str::from_utf8(fields.take(key_len.into())?).ok().filter(|key| key.len() <= LONGEST_KEY);
     let key = fields.expect("key", key)?.to_owned();
-    let (content, end) = match kind {
-        KIND_STORED => (Content::Stored, len as u64),
+    let (image, end) = match kind {
+        KIND_STORED => (None, len as u64),
         KIND_BANDS => {
             if size.pixels() > limits.max_pixels {
                 let (Size { width, height }, most) = (size, limits.max_pixels);
@@ -115,7 +115,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Head, DecodeError> {
             let orientation = fields.expect("orientation", Orientation::from_exif(orientation.into()))?;
             let image = read_image(&mut fields, size, orientation, colour, tables, len as u64)?;
             let end = image.bands[BANDS - 1].end;
-            (Content::Bands(image), end)
+            (Some(image), end)
         }
         _ => return Err(DecodeError::unsupported(format!("a packed record of kind {kind}"))),
     };
@@ -123,7 +123,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Head, DecodeError> {
         return Err(corrupt("end of the head", fields.at));
     }
     let tail = end..end + u64::from(tail_len);
-    Ok(Head { key, label, original_len, original_sha256, content, len: tail.end, tail: (tail, tail_crc) })
+    Ok(Head { key, label, original_len, original_sha256, image, len: tail.end, tail: (tail, tail_crc) })
 }
 
 fn read_image(
@@ -197,9 +197,9 @@ pub(super) fn write(head: &Head) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(1024);
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&VERSION.to_le_bytes());
-    let (kind, orientation, size, frame, image) = match &head.content {
-        Content::Stored => (KIND_STORED, 1, Size::new(0, 0), [0; 4], None),
-        Content::Bands(image) => {
+    let (kind, orientation, size, frame, image) = match &head.image {
+        None => (KIND_STORED, 1, Size::new(0, 0), [0; 4], None),
+        Some(image) => {
             let colour = COLOURS.iter().position(|&c| c == image.colour).unwrap_or(0) as u8;
             let frame = [image.components.len() as u8, colour, tables(image).len() as u8, 0];
             (KIND_BANDS, image.orientation.to_exif() as u8, image.size, frame, Some(image))

@@ -32,22 +32,13 @@ pub struct Head {
     pub original_len: u64,
     /// SHA-256 of the original file.
     pub original_sha256: [u8; 32],
-    /// The image, or the original file itself.
-    pub content: Content,
+    /// The image, where the record holds its coefficients in bands. `None` where it holds the original file: not a JPEG, or one
+    /// that cannot be carried without loss.
+    pub image: Option<Image>,
     /// Bytes of the whole record.
     pub(crate) len: u64,
     /// Where the metadata or the original file is, and its checksum.
     pub(crate) tail: (Range<u64>, u32),
-}
-
-/// What a record holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Content {
-    /// Quantised coefficients in bands.
-    Bands(Image),
-    /// The bytes of the original file: not a JPEG, or one that cannot be carried without loss.
-    Stored,
 }
 
 /// The frame of an image in bands.

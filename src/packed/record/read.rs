@@ -1,6 +1,6 @@
 //! A record's parts.
 
-use super::{Content, Head, Image, Plane, TileDecoder, head};
+use super::{Head, Image, Plane, TileDecoder, head};
 use crate::decode::Limits;
 use crate::error::DecodeError;
 use crate::packed::band::{Tiling, bands_for};
@@ -32,10 +32,7 @@ impl<'a> Record<'a> {
 
     /// The image, where the record holds one in bands.
     pub fn image(&self) -> Option<&Image> {
-        match &self.head.content {
-            Content::Bands(image) => Some(image),
-            Content::Stored => None,
-        }
+        self.head.image.as_ref()
     }
 
     /// Bytes of the record to have at hand for the rings below `rings`: head, index and payload. Of a stored file, all.
@@ -53,10 +50,10 @@ impl<'a> Record<'a> {
     /// [`DecodeError::Corrupt`] if the record is cut short or the bytes do not have their checksum,
     /// [`DecodeError::Unsupported`] for a record in bands.
     pub fn stored(&self) -> Result<&'a [u8], DecodeError> {
-        match self.head.content {
-            Content::Stored => self.tail(),
-            Content::Bands(_) => Err(DecodeError::unsupported("the record holds bands and not the original file")),
+        if self.image().is_some() {
+            return Err(DecodeError::unsupported("the record holds bands and not the original file"));
         }
+        self.tail()
     }
 
     /// The original's application and comment segments, each with its marker and length. None for a stored file.

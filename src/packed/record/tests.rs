@@ -236,7 +236,7 @@ fn vectors_and_the_reference_give_the_same_tiles() {
     for component in 0..3 {
         let all = Rect::whole(record.image().unwrap().components[component].blocks);
         let mut decoders = TileDecoder::all().into_iter();
-        let mut tiles = |decoder: &mut TileDecoder| {
+        let tiles = |decoder: &mut TileDecoder| {
             let mut tiles = Vec::new();
             decoder.decode(&record, component, 8, all, |_, _, tile| tiles.push(tile.clone())).unwrap();
             tiles

@@ -80,11 +80,11 @@ impl TileDecoder {
         let tiling = Tiling::new(plane.blocks);
         let mut touched = Touched::default();
         let mut payloads: [&[u8]; BANDS] = [&[]; BANDS];
-        for band in 0..bands {
+        for (band, payload) in payloads[..bands].iter_mut().enumerate() {
             let (section, chunks) = (&image.bands[band], &plane.chunks[band]);
             record.checked(&section.index, section.index_crc, &format!("index of band {band}"))?;
             // To the section's end, so that a chunk's last bits can be looked at together with what follows.
-            payloads[band] = record.range(&(chunks.payload.start..section.end), &format!("band {band}"))?;
+            *payload = record.range(&(chunks.payload.start..section.end), &format!("band {band}"))?;
             let index = record.range(&(chunks.index.start..section.end), &format!("band {band}"))?;
             touched.index += section.index.end - section.index.start;
             let len = chunks.payload.end - chunks.payload.start;

@@ -1,7 +1,7 @@
 //! A file to a record.
 
 use super::head::{self, LONGEST_KEY, WIDEST};
-use super::{ChunkTable, Content, Head, Image, Plane, Record, Section};
+use super::{ChunkTable, Head, Image, Plane, Record, Section};
 use crate::decode::Limits;
 use crate::error::DecodeError;
 use crate::packed::band::BANDS;
@@ -54,13 +54,13 @@ pub fn pack(file: &[u8], key: &str, label: u32, limits: &Limits) -> Result<Packe
         label,
         original_len: file_len.into(),
         original_sha256: Sha256::digest(file).into(),
-        content: Content::Stored,
+        image: None,
         len: 0,
         tail: (0..tail.len() as u64, crc32c::crc32c(tail)),
     };
     let mut sections = Vec::new();
     if let Some(coefficients) = &coefficients {
-        head.content = Content::Bands(write_bands(coefficients, &mut sections));
+        head.image = Some(write_bands(coefficients, &mut sections));
     }
     let mut bytes = head::write(&head);
     bytes.extend_from_slice(&sections);
