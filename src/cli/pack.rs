@@ -8,6 +8,7 @@ use crate::packed::{Packed, Place, Record, Shard, ShardWriter, pack};
 use crate::{DecodeError, Error, Result, Source, source};
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -41,6 +42,9 @@ pub(crate) struct Args {
 
 /// Images that are packed at once; their records are in memory.
 const AHEAD: usize = 64;
+
+/// Reasons for storing files that are told; a damaged data set has many.
+const REASONS: usize = 8;
 
 /// What was done.
 #[derive(Default)]
@@ -226,11 +230,17 @@ impl Tally {
                  ({ratio:.3} of it)\n"
             );
         }
-        for (reason, (count, first)) in &self.stored {
+        let mut stored: Vec<_> = self.stored.iter().collect();
+        stored.sort_by_key(|(_, (count, _))| Reverse(*count));
+        for (reason, (count, first)) in stored.iter().take(REASONS) {
             text += &match count {
                 1 => format!("1 stored as it is: {reason} ({first})\n"),
                 _ => format!("{count} stored as they are: {reason} (the first is {first})\n"),
             };
+        }
+        if let Some(more) = stored.get(REASONS..).filter(|more| !more.is_empty()) {
+            let files: u64 = more.iter().map(|(_, (count, _))| count).sum();
+            text += &format!("{files} stored as they are for {} other reasons\n", more.len());
         }
         if verified {
             text += "every record was read back: pixels as the originals'\n";

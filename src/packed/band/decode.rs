@@ -7,8 +7,10 @@ use super::{LANES, Tile};
 /// A way to decode a chunk; all give the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Path {
-    /// Lane by lane.
+    /// Bit by bit.
     Plain,
+    /// 32 lanes in words and arrays, for any processor.
+    Portable,
     /// AVX2 and BMI2.
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -21,6 +23,7 @@ impl Path {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
+            Self::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => "AVX2",
             #[cfg(target_arch = "x86_64")]
@@ -30,11 +33,15 @@ impl Path {
 
     /// All that this processor has, the fastest last.
     pub(crate) fn available() -> Vec<Self> {
-        let mut paths = vec![Self::Plain];
+        let mut paths = vec![Self::Plain, Self::Portable];
         #[cfg(target_arch = "x86_64")]
         {
             let has_bmi = is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2");
-            if has_bmi && is_x86_feature_detected!("popcnt") && is_x86_feature_detected!("avx2") {
+            if has_bmi
+                && super::x86::has_fast_deposit()
+                && is_x86_feature_detected!("popcnt")
+                && is_x86_feature_detected!("avx2")
+            {
                 paths.push(Self::Avx2);
                 if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {
                     paths.push(Self::Avx512);
@@ -70,6 +77,7 @@ impl Band<'_> {
         } else {
             match self.path {
                 Path::Plain => plain(bytes, self.places, self.bases, active, tile)?,
+                Path::Portable => portable(bytes, self.places, self.bases, active, tile)?,
                 #[cfg(target_arch = "x86_64")]
                 Path::Avx2 | Path::Avx512 => super::x86::decode(self, bytes, active, tile)?,
             }
@@ -110,6 +118,74 @@ pub(super) fn parameter(bits: u64, base: u8) -> Option<(u32, usize)> {
 pub(super) fn ends(bytes: &[u8], bit: usize) -> Option<()> {
     let rest = (8 * (bytes.len() - SLACK)).checked_sub(bit).filter(|rest| *rest < 8)?;
     (peek(bytes, bit)? & ((1 << rest) - 1) == 0).then_some(())
+}
+
+/// The low bits of `bits` at the places of the ones of `among`: what PDEP does.
+#[inline(always)]
+fn deposit(bits: u32, among: u32) -> u32 {
+    if among == u32::MAX {
+        return bits;
+    }
+    let (mut rest, mut bits, mut mask) = (among, bits, 0);
+    while rest != 0 {
+        let lowest = rest & rest.wrapping_neg();
+        mask |= lowest & (bits & 1).wrapping_neg();
+        bits >>= 1;
+        rest ^= lowest;
+    }
+    mask
+}
+
+/// Adds `what` to the lanes of `mask`. Compilers make vectors of it.
+#[inline(always)]
+fn add(magnitudes: &mut [u16; LANES], mask: u32, what: u16) {
+    for (half, mask) in magnitudes.as_chunks_mut::<16>().0.iter_mut().zip([mask as u16, (mask >> 16) as u16]) {
+        for (lane, magnitude) in half.iter_mut().enumerate() {
+            let bit = 1 << lane;
+            *magnitude = magnitude.wrapping_add(if mask & bit == bit { what } else { 0 });
+        }
+    }
+}
+
+/// As the vector code, with nothing that a processor may lack.
+fn portable(bytes: &[u8], places: &[u8], bases: &[u8; 64], active: u32, tile: &mut Tile) -> Option<()> {
+    let mut coded = peek(bytes, 0)?;
+    let mut at = places.len();
+    let lanes = active.count_ones() as usize;
+    for &place in places {
+        let values = &mut tile.values[usize::from(place & 63)];
+        let is_coded = coded & 1 == 1;
+        coded >>= 1;
+        if !is_coded {
+            *values = [0; LANES];
+            continue;
+        }
+        let bits = peek(bytes, at)?;
+        let (k, taken) = parameter(bits, bases[usize::from(place & 63)])?;
+        let mut among = deposit((bits >> taken) as u32, active);
+        at += taken + lanes;
+        let mut nonzero = among;
+        let mut magnitudes = [0; LANES];
+        while among != 0 {
+            add(&mut magnitudes, among, 1 << k);
+            let count = among.count_ones() as usize;
+            among = deposit(peek(bytes, at)? as u32, among);
+            at += count;
+        }
+        for plane in 0..k {
+            let mask = deposit(peek(bytes, at)? as u32, active);
+            at += lanes;
+            nonzero |= mask;
+            add(&mut magnitudes, mask, 1 << plane);
+        }
+        let negative = deposit(peek(bytes, at)? as u32, nonzero);
+        at += nonzero.count_ones() as usize;
+        for (lane, (value, magnitude)) in values.iter_mut().zip(magnitudes).enumerate() {
+            let sign = ((negative >> lane & 1) as i16).wrapping_neg();
+            *value = (magnitude as i16 ^ sign).wrapping_sub(sign);
+        }
+    }
+    ends(bytes, at)
 }
 
 /// Bit by bit.

@@ -149,6 +149,10 @@ mod tests {
         assert_eq!(seen, [1; 64]);
         assert_eq!(places_of(0), [0, 1, 8, 9]);
         assert_eq!(places_of(1), [16, 2, 10, 17, 18]);
+        assert_eq!(places_of(2), [3, 24, 25, 11, 19, 26, 27]);
+        // As docs/packed-records.md lists them.
+        assert_eq!(places_of(3)[..6], [32, 4, 12, 33, 34, 20]);
+        assert_eq!(places_of(4)[10..16], [46, 53, 54, 7, 56, 57]);
     }
 
     #[test]

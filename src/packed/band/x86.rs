@@ -7,13 +7,28 @@ use super::{LANES, Tile};
 use crate::packed::coefficients::Component;
 use std::arch::x86_64::*;
 
+/// Whether PDEP is an instruction and not a loop in microcode, as it is on AMD's first two Zen generations (family 17h), where it
+/// takes time for every bit. Not measured on such a processor.
+pub(super) fn has_fast_deposit() -> bool {
+    const AMD: [u32; 3] = [u32::from_le_bytes(*b"Auth"), u32::from_le_bytes(*b"enti"), u32::from_le_bytes(*b"cAMD")];
+    let vendor = __cpuid(0);
+    let signature = __cpuid(1).eax;
+    let (family, extended) = (signature >> 8 & 15, signature >> 20 & 255);
+    let is_amd = [vendor.ebx, vendor.edx, vendor.ecx] == AMD;
+    !(is_amd && family == 15 && extended <= 8)
+}
+
 /// AVX2 and BMI2 for encoding; exists where the processor has them.
 #[derive(Clone, Copy)]
 pub(super) struct EncodeLanes(());
 
 impl EncodeLanes {
     pub(super) fn detect() -> Option<Self> {
-        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2")).then_some(Self(()))
+        let has_all = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("popcnt");
+        has_all.then_some(Self(()))
     }
 }
 
