@@ -301,6 +301,34 @@ mod tests {
     }
 
     #[test]
+    fn a_chunk_ends_where_its_bits_do() {
+        // The chunk that the encoder's test makes: 2, 0, -1 at place 9 of the three blocks.
+        let mut bases = [0; 64];
+        bases[9] = 1;
+        for path in Path::available() {
+            let band = Band { path, places: places_of(0), bases: &bases };
+            let decode = |chunk: &[u8]| {
+                let mut tile = Tile::default();
+                band.decode(&[chunk, &[0; SLACK]].concat(), 7, &mut tile).map(|()| tile.values[9])
+            };
+            let values = decode(&[0x48, 0x50]).unwrap();
+            assert_eq!((&values[..3], &values[3..]), (&[2, 0, -1][..], &[0; 29][..]), "{path:?}");
+            assert_eq!(decode(&[0x48, 0xd0]), None, "{path:?}: the last bit is of no use and must be 0");
+            assert_eq!(decode(&[0x48, 0x50, 0]), None, "{path:?}: a byte too many");
+            assert_eq!(decode(&[0x48]), None, "{path:?}: a byte too few");
+            // One less than a base of 0 and of 1; one more than a base of 15 and of 0, for which the planes follow.
+            for (chunk, base, is_sound) in
+                [([0x18, 0], 0, false), ([0x18, 0], 1, true), ([0x28, 0], 15, false), ([0x28, 0], 0, true)]
+            {
+                let band = Band { path, places: places_of(0), bases: &[base; 64] };
+                let bytes = [&chunk[..], &[0; SLACK]].concat();
+                let decoded = band.decode(&bytes, 7, &mut Tile::default());
+                assert_eq!(decoded.is_some(), is_sound, "{path:?} {chunk:?} {base}");
+            }
+        }
+    }
+
+    #[test]
     fn no_chunk_panics_and_every_way_says_the_same_of_it() {
         let component = &samples::coefficients(9, (61, 29), &[(1, 1)], Filling::Sparse).components[0];
         let encoded = encode(component);
