@@ -36,8 +36,8 @@
 //! # }
 //! ```
 //!
-//! "Band" is a group of rings here ([`BANDS`] of them), and the smallest that a stage's band of B x B needs is
-//! [`bands_for`] the number of coefficients along a side that it keeps of a block.
+//! A "band" is a group of rings here, of which there are [`BANDS`]; elsewhere it is the side B of what a stage keeps. To keep M
+//! of the 8 frequencies along a side of each block takes the rings below M, which [`bands_for`] M bands hold.
 
 mod band;
 mod coefficients;
