@@ -18,6 +18,7 @@ mod job;
 mod live;
 mod machine;
 mod manual;
+mod pack;
 #[cfg(feature = "train")]
 mod replay;
 #[cfg(feature = "train")]
@@ -69,6 +70,12 @@ enum Command {
     Schedule(schedule::Args),
     /// Show what a recipe does to images, and what a data set consists of.
     Inspect(Box<inspect::Args>),
+    /// Make packed records of a data set: JPEGs without loss, in shards that decode fast and by band.
+    Pack(pack::Args),
+    /// Give the files of packed records back: JPEGs of the same coefficients, others as they were.
+    Unpack(pack::unpack::Args),
+    /// Say what shards of packed records hold.
+    Info(pack::info::Args),
     /// Measure throughput.
     #[command(subcommand)]
     Bench(bench::Command),
@@ -139,6 +146,9 @@ fn execute(command: Command) -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => manual::completions(&args).map(|()| ExitCode::SUCCESS),
         Command::Man(args) => manual::manual(&args).map(|()| ExitCode::SUCCESS),
+        Command::Pack(args) => pack::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Unpack(args) => pack::unpack::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Info(args) => pack::info::run(&args),
         #[cfg(not(feature = "train"))]
         Command::NoTrain { .. } => {
             eprintln!(

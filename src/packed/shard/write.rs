@@ -1,0 +1,147 @@
+//! Writes a shard: to a temporary name, then all at once to its own.
+
+use super::{ALIGN, ENTRY, FOOTER_MAGIC, FRAME, MAGIC, PAGE, Place, VERSION};
+use crate::decode::Limits;
+use crate::error::{Error, Result};
+use crate::packed::Record;
+use crate::packed::band::BANDS;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// A shard on its way to disk. Dropped before [`ShardWriter::finish`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct ShardWriter {
+    path: PathBuf,
+    /// `None` once it is renamed.
+    partial: Option<PathBuf>,
+    file: BufWriter<File>,
+    at: u64,
+    entries: Vec<u8>,
+    keys: Vec<u8>,
+}
+
+impl ShardWriter {
+    /// Starts the shard that will be at `path`. What is there stays until [`ShardWriter::finish`].
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn create(path: &Path, place: &Place) -> Result<Self> {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".partial");
+        let partial = path.with_file_name(name);
+        let file = File::create(&partial).map_err(Error::io(&partial))?;
+        let (path, file) = (path.to_owned(), BufWriter::with_capacity(1 << 20, file));
+        let mut writer = Self { path, partial: Some(partial), file, at: 0, entries: Vec::new(), keys: Vec::new() };
+        let mut head = Vec::with_capacity(FRAME);
+        head.extend_from_slice(&MAGIC);
+        for value in [VERSION, place.number, place.of, 0] {
+            head.extend_from_slice(&value.to_le_bytes());
+        }
+        head.extend_from_slice(&place.first.to_le_bytes());
+        writer.write(&close(head))?;
+        Ok(writer)
+    }
+
+    /// Appends a record that [`crate::packed::pack`] made.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and [`Error::Decode`] if it is none.
+    pub fn push(&mut self, record: &[u8]) -> Result<()> {
+        let limits = Limits { max_pixels: u64::MAX, ..Limits::default() };
+        let name = || self.path.display().to_string();
+        let open = Record::open(record, &limits).map_err(|error| error.named(name()))?;
+        let (head, mut ends, mut size, mut orientation) = (open.head(), [0; BANDS], (0, 0), 1);
+        if let Some(image) = open.image() {
+            ends = image.bands.each_ref().map(|band| band.end as u32);
+            size = (image.size.width as u16, image.size.height as u16);
+            orientation = image.orientation.to_exif() as u8;
+        }
+        let kind = u8::from(open.image().is_none());
+        self.pad(ALIGN)?;
+        let entry = &mut self.entries;
+        entry.extend_from_slice(&self.at.to_le_bytes());
+        entry.extend_from_slice(&(record.len() as u64).to_le_bytes());
+        entry.extend_from_slice(&head.label.to_le_bytes());
+        entry.extend_from_slice(&size.0.to_le_bytes());
+        entry.extend_from_slice(&size.1.to_le_bytes());
+        entry.extend_from_slice(&[kind, orientation]);
+        entry.extend_from_slice(&(head.key.len() as u16).to_le_bytes());
+        entry.extend_from_slice(&(self.keys.len() as u32).to_le_bytes());
+        entry.extend(ends.iter().flat_map(|end| end.to_le_bytes()));
+        entry.extend_from_slice(&crc32c::crc32c(record).to_le_bytes());
+        debug_assert_eq!(entry.len() % ENTRY, 0);
+        self.keys.extend_from_slice(head.key.as_bytes());
+        self.write(record)
+    }
+
+    /// Writes the index with the class names, brings all of it to the disk, and gives the shard its name.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and [`Error::Source`] if there is no record.
+    pub fn finish(mut self, classes: &[String]) -> Result<()> {
+        let count = (self.entries.len() / ENTRY) as u32;
+        if count == 0 {
+            return Err(Error::source(&self.path, "a shard without a record"));
+        }
+        self.pad(PAGE)?;
+        let start = self.at;
+        let mut index = std::mem::take(&mut self.entries);
+        let classes_start = index.len() as u64;
+        for class in classes {
+            index.extend_from_slice(&(class.len() as u32).to_le_bytes());
+            index.extend_from_slice(class.as_bytes());
+        }
+        let keys_start = index.len() as u64;
+        index.append(&mut self.keys);
+        let mut footer = FOOTER_MAGIC.to_vec();
+        footer.extend_from_slice(&VERSION.to_le_bytes());
+        footer.extend_from_slice(&count.to_le_bytes());
+        for value in [start, index.len() as u64, classes_start, keys_start] {
+            footer.extend_from_slice(&value.to_le_bytes());
+        }
+        footer.extend_from_slice(&(classes.len() as u32).to_le_bytes());
+        footer.extend_from_slice(&crc32c::crc32c(&index).to_le_bytes());
+        self.write(&index)?;
+        self.write(&close(footer))?;
+        let Some(partial) = &self.partial else { return Ok(()) };
+        self.file.flush().map_err(Error::io(partial))?;
+        self.file.get_ref().sync_all().map_err(Error::io(partial))?;
+        std::fs::rename(partial, &self.path).map_err(Error::io(&self.path))?;
+        self.partial = None;
+        // The name is on the disk when the folder is. Not every system lets a folder be opened.
+        #[cfg(unix)]
+        if let Some(folder) = self.path.parent() {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io(folder))?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.at += bytes.len() as u64;
+        self.file.write_all(bytes).map_err(Error::io(self.partial.as_deref().unwrap_or(&self.path)))
+    }
+
+    fn pad(&mut self, align: u64) -> Result<()> {
+        let zeros = self.at.next_multiple_of(align) - self.at;
+        self.write(&[0; PAGE as usize][..zeros as usize])
+    }
+}
+
+impl Drop for ShardWriter {
+    fn drop(&mut self) {
+        if let Some(partial) = &self.partial {
+            // Nothing can be done about it here, and the next run writes over it.
+            _ = std::fs::remove_file(partial);
+        }
+    }
+}
+
+/// Fills up to the last four bytes, and writes there the checksum of what is before.
+fn close(mut frame: Vec<u8>) -> Vec<u8> {
+    frame.resize(FRAME - 4, 0);
+    let sum = crc32c::crc32c(&frame);
+    frame.extend_from_slice(&sum.to_le_bytes());
+    frame
+}
