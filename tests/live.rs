@@ -131,8 +131,13 @@ fn a_run_leaves_whole_event_files_a_split_log_and_contact_sheets() {
     let share = summary["reporting"]["share"].as_f64().unwrap();
     assert!((0.0..0.5).contains(&share), "{share}");
     assert!(summary["input"]["augment"].as_f64().unwrap() > 0.0);
+    assert_eq!(summary["reporting"]["steps"].as_u64(), Some(steps.len() as u64));
     let said = text(&output.stdout);
     assert!(said.contains("to augment") && said.contains("workers idled"), "{said}");
+
+    // Over already: this time the loader made nothing, and nothing is said of it.
+    let said = text(&run.succeed(&["--resume"]).stdout);
+    assert!(said.contains("of the training time spent waiting.\n") && !said.contains("were decoded"), "{said}");
 }
 
 #[test]
@@ -261,17 +266,11 @@ fn any_command_can_be_traced_and_a_bad_path_is_told() {
     assert!(!output.status.success() && text(&output.stderr).contains("none/trace.json"));
 }
 
+/// Interrupts a long run in its first stage, some time after its first step.
 #[cfg(unix)]
-#[test]
-fn an_interrupted_run_ends_its_trace() {
-    let run = Run::new();
-    let path = run.folder.path().join("trace.json");
-    let mut child = run
-        .command(&["--trace", path.to_str().unwrap(), "--epochs", "400"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+fn interrupt(run: &Run, more: &[&str]) {
+    let words = [&["--epochs", "400"], more].concat();
+    let mut child = run.command(&words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
     said.by_ref().find(|line| line.as_ref().unwrap().starts_with("stage ")).unwrap().unwrap();
     let keep_reading = std::thread::spawn(move || said.count());
@@ -279,7 +278,30 @@ fn an_interrupted_run_ends_its_trace() {
     assert!(interrupted.success());
     assert_eq!(child.wait().unwrap().code(), Some(130));
     keep_reading.join().unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_ends_its_trace() {
+    let run = Run::new();
+    let path = run.folder.path().join("trace.json");
+    interrupt(&run, &["--trace", path.to_str().unwrap()]);
     assert!(spans(&path).contains_key("bandfeed-0"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_sheet_of_a_stages_first_images_stays_when_the_run_goes_on() {
+    let run = Run::new();
+    let sheet = run.out().join("sheets/stage-01.png");
+    interrupt(&run, &[]);
+    let first = std::fs::read(&sheet).unwrap();
+    interrupt(&run, &["--resume"]);
+    assert!(std::fs::read(&sheet).unwrap() == first);
+    // Without one, there is a sheet of the images at hand, which are others.
+    std::fs::remove_file(&sheet).unwrap();
+    interrupt(&run, &["--resume"]);
+    assert!(std::fs::read(&sheet).unwrap() != first);
 }
 
 /// What TensorBoard's own reader finds in a run's event files.

@@ -86,19 +86,21 @@ pub(super) fn bottleneck(history: &History, counters: &Counters) -> String {
     let wait: f64 = history.stages.iter().map(|s| s.wait).sum();
     let wall: f64 = history.stages.iter().map(|s| s.wall()).sum();
     let share = wait / wall.max(1e-9);
+    // A run that was over already: this process's loader made nothing, and there is nothing to say of it.
+    if counters.images + counters.replayed == 0 {
+        return format!("input  {:.2} % of the training time spent waiting.", share * 100.0);
+    }
     let each = 1e3 / counters.images.max(1) as f64;
     // Images of the replay buffer are rendered, too.
     let made = 1e3 / (counters.images + counters.replayed).max(1) as f64;
     let input = Input::from(*counters);
-    let largest = input.largest().map_or("", |(part, _)| part);
+    // ", decode most of all".
+    let most =
+        |before: &str| input.largest().map_or(String::new(), |(part, _)| format!(", {before}{part} most of all"));
     let verdict = match share {
         s if s < 0.02 => "The model is the bottleneck; the loader keeps up.".to_owned(),
-        s if s < 0.2 => format!("The model waits for the loader now and then, for {largest} most of all."),
-        _ => {
-            format!(
-                "The loader is the bottleneck, {largest} most of all: give it more workers, or a smaller band for longer."
-            )
-        }
+        s if s < 0.2 => format!("The model waits for the loader now and then{}.", most("for ")),
+        _ => format!("The loader is the bottleneck{}: give it more workers, or a smaller band for longer.", most("")),
     };
     let idle = input.shares().map_or(0.0, |shares| shares[5].1);
     let replayed = match counters.replayed {
@@ -116,4 +118,31 @@ pub(super) fn bottleneck(history: &History, counters: &Counters) -> String {
         counters.band * made,
         idle * 100.0
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn history(wait: f64) -> History {
+        let stage = StageTotal { steps: 9, images: 90, wait, compute: 1.0 - wait, ..StageTotal::default() };
+        History { stages: vec![stage], ..History::default() }
+    }
+
+    #[test]
+    fn a_loader_that_made_nothing_is_not_judged() {
+        assert_eq!(
+            bottleneck(&history(0.25), &Counters::default()),
+            "input  25.00 % of the training time spent waiting."
+        );
+        let counters = Counters { images: 90, decode: 0.18, band: 0.09, ..Counters::default() };
+        let said = bottleneck(&history(0.25), &counters);
+        assert!(said.contains("90 images were decoded") && said.contains("2.00 ms to decode"), "{said}");
+        assert!(said.contains("The loader is the bottleneck, decode most of all: give"), "{said}");
+        assert!(bottleneck(&history(0.1), &counters).ends_with("now and then, for decode most of all."));
+        // No clock ran: no part is named.
+        let untimed = Counters { images: 90, ..Counters::default() };
+        assert!(bottleneck(&history(0.1), &untimed).ends_with("for the loader now and then."));
+        assert!(bottleneck(&history(0.25), &untimed).contains("is the bottleneck: give"));
+    }
 }

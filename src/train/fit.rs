@@ -379,6 +379,7 @@ impl Fit<'_, '_> {
         let Some(checkpoints) = &self.run.checkpoints else { return Ok(()) };
         let path = checkpoints.last();
         let _span = tracing::debug_span!("checkpoint", step = self.trainer.step).entered();
+        self.run.watch.saving();
         self.trainer.save(&path, here)?;
         self.saved = (Instant::now(), self.trainer.step);
         self.kept = Some(self.trainer.step);

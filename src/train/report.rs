@@ -201,6 +201,8 @@ pub trait Watch {
     fn epoch(&mut self, _trainer: &Trainer) {}
     /// A pass over the validation set is over.
     fn evaluated(&mut self, _report: &EvalReport) {}
+    /// A checkpoint is about to be written: what it says is done should be kept first.
+    fn saving(&mut self) {}
     /// A checkpoint was written.
     fn saved(&mut self, _path: &Path) {}
 }

@@ -29,8 +29,15 @@ pub(super) struct Images {
 }
 
 impl Images {
-    /// The first images of `batch`; `None` if it has none. `magnitude` is RandAugment's, where there is one.
-    pub(super) fn of(batch: &Batch, step: u64, classes: &[String], magnitude: Option<f64>) -> Option<Self> {
+    /// The first images of `batch`, which is the `first` of its stage or is not; `None` if it has none. `magnitude` is
+    /// RandAugment's, where there is one.
+    pub(super) fn of(
+        batch: &Batch,
+        step: u64,
+        first: bool,
+        classes: &[String],
+        magnitude: Option<f64>,
+    ) -> Option<Self> {
         let side = batch.images.shape()[3];
         let shown = batch.len().min(ROWS * COLUMNS);
         if shown == 0 {
@@ -51,7 +58,10 @@ impl Images {
             pixels: batch.images.as_slice()[..shown * 3 * side * side].to_vec(),
             side,
             captions: batch.labels[..shown].iter().map(caption).collect(),
-            title: format!("stage {}: its first images", stage.index + 1),
+            title: match first {
+                true => format!("stage {}: its first images", stage.index + 1),
+                false => format!("stage {}: images of step {step}", stage.index + 1),
+            },
             subtitle: "as the model sees them, normalisation undone".to_owned(),
             label: [
                 Some(format!("band {}", stage.band)),
@@ -68,7 +78,7 @@ impl Images {
 
     /// What the sheet's file is called.
     pub(super) fn name(&self) -> String {
-        format!("stage-{:02}", self.stage + 1)
+        format!("stage-{:02}.png", self.stage + 1)
     }
 
     /// Draws them as a PNG.
@@ -86,8 +96,11 @@ impl Images {
         let tile = side * (TILE / side).max(1);
         let sheet =
             Sheet { title: self.title.clone(), subtitle: self.subtitle.clone(), rows, tile, ..Sheet::default() };
-        // Drawn while the model trains: time counts for more than bytes.
-        std::fs::write(path, sheet.png_with(CompressionType::Fast)?).map_err(Error::io(path))
+        // Drawn while the model trains: time counts for more than bytes. Whole before it has its name: a sheet that is there
+        // is not drawn again.
+        let new = path.with_extension("png.new");
+        std::fs::write(&new, sheet.png_with(CompressionType::Fast)?).map_err(Error::io(&new))?;
+        std::fs::rename(&new, path).map_err(Error::io(path))
     }
 }
 

@@ -4,6 +4,7 @@ use super::input::Input;
 use crate::error::{Error, Result};
 use crate::train::EvalReport;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -20,16 +21,21 @@ pub(crate) enum Event {
         progress: f64,
         stage: usize,
         band: u32,
+        /// Finite, as `grad_norm` is: a run ends where they are not.
         loss: f64,
         learning_rate: f64,
+        /// 0 in a step that was skipped.
         grad_norm: f64,
+        /// The step changed no weight: a gradient in half precision overflowed.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        skipped: bool,
         images: usize,
         /// Images that were decoded for it; absent in logs of older versions.
         #[serde(default)]
         fresh: usize,
-        /// RandAugment's mean magnitude; absent in logs of older versions.
-        #[serde(default)]
-        magnitude: f64,
+        /// RandAugment's mean magnitude, where the policy follows one; older versions wrote it everywhere.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        magnitude: Option<f64>,
         /// Seconds spent waiting for input.
         wait: f64,
         /// Seconds spent on gradient and update.
@@ -117,6 +123,39 @@ fn line(log: &mut impl Write, event: &Event) -> std::io::Result<()> {
     log.write_all(b"\n")
 }
 
+/// One line. Where a loss was no number, older versions wrote `null`: that is read as NaN.
+fn parse(text: &str) -> serde_json::Result<Event> {
+    let error = match serde_json::from_str(text) {
+        Ok(event) => return Ok(event),
+        Err(error) => error,
+    };
+    let Ok(mut line) = serde_json::from_str::<Value>(text) else { return Err(error) };
+    let own = replace_null(&mut line);
+    let means: Vec<bool> = match line.get_mut("ema").and_then(Value::as_array_mut) {
+        Some(means) => means.iter_mut().map(replace_null).collect(),
+        None => Vec::new(),
+    };
+    let mut event = serde_json::from_value(line).map_err(|_| error)?;
+    match &mut event {
+        Event::Step { loss, .. } if own => *loss = f64::NAN,
+        Event::Step { .. } => {}
+        Event::Evaluation { report, .. } => {
+            if own {
+                report.loss = f64::NAN;
+            }
+            report.ema.iter_mut().zip(means).filter(|(_, null)| *null).for_each(|(ema, _)| ema.loss = f64::NAN);
+        }
+    }
+    Ok(event)
+}
+
+/// Puts 0 in the place of a loss that is null, and tells whether it was.
+fn replace_null(of: &mut Value) -> bool {
+    let Some(loss) = of.get_mut("loss").filter(|loss| loss.is_null()) else { return false };
+    *loss = 0.into();
+    true
+}
+
 /// Reads a log. A last line without its end, as a killed run leaves it, is dropped.
 pub(crate) fn read(path: &Path) -> Result<Vec<Event>> {
     let lines: Vec<String> = BufReader::new(File::open(path).map_err(Error::io(path))?)
@@ -126,7 +165,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Event>> {
     let last = lines.len().saturating_sub(1);
     let mut events = Vec::with_capacity(lines.len());
     for (number, text) in lines.iter().enumerate() {
-        match serde_json::from_str(text) {
+        match parse(text) {
             Ok(event) => events.push(event),
             Err(_) if number == last => {}
             Err(error) => {
@@ -156,6 +195,20 @@ mod tests {
     }
 
     #[test]
+    fn a_loss_that_is_null_is_nan_and_nothing_else_may_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.jsonl");
+        let pass = r#"{"event":"evaluation","progress":0.5,"epoch":0,"step":7,"band":8,"images":4,"top1":0.25,"top5":null,"loss":null,"seconds":1.0,"ema":[{"decay":0.9,"top1":0.5,"top5":null,"loss":2.0},{"decay":0.99,"top1":0.5,"top5":null,"loss":null}]}"#;
+        std::fs::write(&path, format!("{pass}\n{pass}\n")).unwrap();
+        let events = read(&path).unwrap();
+        assert_eq!(events.len(), 2);
+        let Event::Evaluation { report, .. } = &events[0] else { panic!("{events:?}") };
+        assert!(report.loss.is_nan() && report.ema[0].loss == 2.0 && report.ema[1].loss.is_nan(), "{report:?}");
+        std::fs::write(&path, format!("{}\n{pass}\n", pass.replace("\"top1\":0.25", "\"top1\":null"))).unwrap();
+        assert!(read(&path).is_err());
+    }
+
+    #[test]
     fn steps_that_will_come_again_are_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let mut log = Log::open(folder.path(), 0).unwrap();
@@ -170,9 +223,10 @@ mod tests {
                 loss: 1.0,
                 learning_rate: 0.1,
                 grad_norm: 1.0,
+                skipped: false,
                 images: 4,
                 fresh: 4,
-                magnitude: 0.0,
+                magnitude: None,
                 wait: 0.0,
                 compute: 1.0,
                 input,

@@ -38,7 +38,9 @@ struct Figures {
     loss: f64,
     learning_rate: f64,
     grad_norm: f64,
-    magnitude: f64,
+    /// Where the policy follows one.
+    magnitude: Option<f64>,
+    skipped: u64,
     images: u64,
     wait: f64,
     compute: f64,
@@ -88,7 +90,8 @@ impl Exporter {
         self.address
     }
 
-    pub(super) fn step(&self, r: &StepReport) {
+    /// `magnitude` is RandAugment's, where the policy follows one.
+    pub(super) fn step(&self, r: &StepReport, magnitude: Option<f64>) {
         let mut figures = self.figures.lock().expect(LOCK);
         *figures = Figures {
             step: r.step,
@@ -98,8 +101,10 @@ impl Exporter {
             progress: r.progress,
             loss: r.loss,
             learning_rate: r.learning_rate,
-            grad_norm: r.grad_norm,
-            magnitude: r.magnitude,
+            // A step that was skipped has none.
+            grad_norm: if r.skipped { figures.grad_norm } else { r.grad_norm },
+            magnitude,
+            skipped: figures.skipped + u64::from(r.skipped),
             images: figures.images + r.images as u64,
             wait: figures.wait + r.wait.as_secs_f64(),
             compute: figures.compute + r.compute.as_secs_f64(),
@@ -139,7 +144,9 @@ impl Collector for Source {
         let (pixels, ratio) = (Unit::Other("pixels".to_owned()), Unit::Other("ratio".to_owned()));
         gauge("bandfeed_band", "Side of the images that the model sees", Some(&pixels), f64::from(f.band))?;
         gauge("bandfeed_progress", "Share of the run's compute consumed", Some(&ratio), f.progress)?;
-        gauge("bandfeed_magnitude", "RandAugment's mean magnitude, 0 to 10", None, f.magnitude)?;
+        if let Some(magnitude) = f.magnitude {
+            gauge("bandfeed_magnitude", "RandAugment's mean magnitude, 0 to 10", None, magnitude)?;
+        }
         gauge("bandfeed_loss", "Mean training loss of the last step's images", None, f.loss)?;
         gauge("bandfeed_learning_rate", "Learning rate of the last step", None, f.learning_rate)?;
         gauge("bandfeed_gradient_norm", "Global norm of the last gradient, before clipping", None, f.grad_norm)?;
@@ -171,6 +178,8 @@ impl Collector for Source {
         };
         let seconds = Some(&Unit::Seconds);
         counter("bandfeed_images", "Images trained on by this process", None, "", &[("", f.images as f64)])?;
+        let help = "Optimiser steps that changed no weight, because a gradient in half precision overflowed";
+        counter("bandfeed_skipped_steps", help, None, "", &[("", f.skipped as f64)])?;
         let trainer = [("wait", f.wait), ("compute", f.compute)];
         counter("bandfeed_trainer", "Time of the training thread", seconds, "part", &trainer)?;
         let parts = super::Input::from(c).parts();
@@ -290,6 +299,47 @@ mod tests {
             assert!(body.contains(&format!("# TYPE {name} ")) && body.contains(&format!("# HELP {name} ")), "{name}");
             assert!(sample.rsplit(' ').next().unwrap().parse::<f64>().is_ok(), "{sample}");
         }
+    }
+
+    /// Names and labels in the table of docs/reporting.md.
+    fn documented() -> Vec<String> {
+        let page = include_str!("../../../docs/reporting.md");
+        let section = page.split("\n## ").find(|section| section.starts_with("Prometheus")).unwrap();
+        let mut names = Vec::new();
+        for row in section.lines().filter(|line| line.starts_with("| `")) {
+            // A bar within a cell is escaped.
+            let cell = row.replace("\\|", "/");
+            for name in cell.split('|').nth(1).unwrap().split('`').skip(1).step_by(2) {
+                match name.split_once('{') {
+                    None => names.push(name.to_owned()),
+                    Some((name, labels)) => {
+                        let (label, values) = labels.trim_end_matches('}').split_once('=').unwrap();
+                        names.extend(values.split('/').map(|value| format!("{name}{{{label}={value}}}")));
+                    }
+                }
+            }
+        }
+        names
+    }
+
+    #[test]
+    fn what_the_manual_names_is_served_and_nothing_else() {
+        let exporter = exporter();
+        {
+            let mut figures = exporter.figures.lock().unwrap();
+            (figures.magnitude, figures.evaluation) = (Some(4.5), Some((0.5, 1.5)));
+        }
+        let text = ask(exporter.address(), "GET /metrics HTTP/1.1\r\n\r\n");
+        let (_, body) = text.split_once("\r\n\r\n").unwrap();
+        let samples = body.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
+        let mut served: Vec<&str> = samples.map(|(name, _)| name).collect();
+        let mut documented = documented();
+        // What the system does not tell is left out.
+        documented.retain(|name| !name.starts_with("process_") || served.contains(&name.as_str()));
+        served.sort_unstable();
+        documented.sort_unstable();
+        assert_eq!(served, documented);
+        assert!(served.len() > 20, "{served:?}");
     }
 
     #[test]

@@ -34,14 +34,14 @@ use crate::error::Result;
 use crate::loader::{Counters, Meter};
 use crate::recipe::Recipe;
 use crate::schedule::{Schedule, Stage};
-use crate::train::{EmaReport, EvalReport, StepReport, Trainer, Watch};
+use crate::train::{EmaReport, EvalReport, StageTotal, StepReport, Trainer, Watch};
 use contact_sheet::Images;
 use log::Log;
 use metrics::Exporter;
 use serde::{Deserialize, Serialize};
 use standing::Standing;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tensorboard::{Board, Scalars, Sheets};
 use terminal::Terminal;
@@ -121,6 +121,8 @@ pub(crate) struct Subject<'a> {
 /// What reporting took.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Cost {
+    /// Optimiser steps that this process took: 0 where it went on with a run that was over.
+    pub(crate) steps: u64,
     /// Seconds of the training thread.
     pub(crate) seconds: f64,
     /// The same as a share of this process's training, `0..=1`.
@@ -145,6 +147,10 @@ pub(crate) struct Live {
     validation: Option<usize>,
     /// The stage's contact sheet is still to be made.
     sheet_due: bool,
+    /// Where the contact sheets go.
+    sheets: PathBuf,
+    /// Optimiser steps of this process.
+    steps: u64,
     begun: Instant,
     spent: Duration,
 }
@@ -156,10 +162,11 @@ impl Live {
         let Subject { schedule, recipe, classes, validation, trainer, meter } = subject;
         let follows_magnitude = recipe.augment.as_ref().is_some_and(|policy| policy.follows_magnitude());
         let log = Log::open(folder, trainer.steps())?;
+        let sheets = folder.join("sheets");
         let board = match !report.tensorboard {
             true => None,
             false => {
-                let sheets = Sheets { mean: recipe.mean, std: recipe.std, folder: folder.join("sheets") };
+                let sheets = Sheets { mean: recipe.mean, std: recipe.std, folder: sheets.clone() };
                 Some(Board::open(&folder.join("tensorboard"), trainer.steps(), sheets)?)
             }
         };
@@ -179,6 +186,8 @@ impl Live {
             classes: classes.to_vec(),
             validation,
             sheet_due: false,
+            sheets,
+            steps: 0,
             begun: Instant::now(),
             spent: Duration::ZERO,
         })
@@ -196,7 +205,8 @@ impl Live {
         let board = self.board.map(Board::close).transpose();
         log?;
         let tensorboard_seconds = board?.map_or(0.0, |busy| busy.as_secs_f64());
-        let cost = Cost { seconds: spent, share: spent / whole.max(f64::MIN_POSITIVE), tensorboard_seconds };
+        let share = spent / whole.max(f64::MIN_POSITIVE);
+        let cost = Cost { steps: self.steps, seconds: spent, share, tensorboard_seconds };
         tracing::debug!(?cost, "reporting");
         Ok(cost)
     }
@@ -232,6 +242,7 @@ impl Live {
         let input = Input::from(counters.since(&self.before));
         self.before = counters;
         let (wait, compute) = (r.wait.as_secs_f64(), r.compute.as_secs_f64());
+        self.steps += 1;
         self.standing.step(r, input);
         let looked = self.sampler.look();
         let usage = self.sampler.usage;
@@ -244,9 +255,10 @@ impl Live {
             loss: r.loss,
             learning_rate: r.learning_rate,
             grad_norm: r.grad_norm,
+            skipped: r.skipped,
             images: r.images,
             fresh: r.fresh,
-            magnitude: r.magnitude,
+            magnitude: self.standing.magnitude,
             wait,
             compute,
             input: Some(input),
@@ -257,7 +269,7 @@ impl Live {
             let mut scalars = Scalars::default()
                 .with("train/loss", r.loss)
                 .with("train/learning_rate", r.learning_rate)
-                .with("train/grad_norm", r.grad_norm)
+                .maybe("train/grad_norm", (!r.skipped).then_some(r.grad_norm))
                 .with("train/images_per_second", r.images as f64 / seconds)
                 .with("schedule/band", f64::from(r.band))
                 .with("schedule/progress", r.progress)
@@ -274,7 +286,7 @@ impl Live {
             board.scalars(r.step, scalars);
         }
         if let Some(exporter) = &self.exporter {
-            exporter.step(r);
+            exporter.step(r, self.standing.magnitude);
         }
         self.terminal.show(&self.standing, &usage);
     }
@@ -333,10 +345,14 @@ impl Watch for Live {
         self.costing(|live| {
             let Some(board) = &live.board else { return };
             let magnitude = live.standing.follows_magnitude.then_some(batch.magnitude);
-            if let Some(images) = Images::of(batch, trainer.steps(), &live.classes, magnitude) {
+            // Where a run goes on in the middle of a stage, these are not its first images.
+            let same = |total: &&StageTotal| (total.stage, total.band) == (batch.stage.index, batch.stage.band);
+            let first = trainer.history().stages.iter().find(same).is_none_or(|total| total.steps == 0);
+            let Some(images) = Images::of(batch, trainer.steps(), first, &live.classes, magnitude) else { return };
+            if first || !live.sheets.join(images.name()).exists() {
                 board.sheet(images);
-                live.sheet_due = false;
             }
+            live.sheet_due = false;
         });
     }
 
@@ -356,21 +372,131 @@ impl Watch for Live {
         self.costing(|live| live.tell_evaluation(report));
     }
 
-    fn saved(&mut self, path: &Path) {
-        tracing::info!(path = %path.display(), "checkpoint");
+    fn saving(&mut self) {
         self.costing(|live| {
-            // What a checkpoint says is done must be in the log as well.
+            // What a checkpoint says is done must be in the log as well, and before: a run killed right after it goes on from there.
             live.log.flush();
             if let Some(board) = &live.board {
                 board.flush();
             }
         });
     }
+
+    fn saved(&mut self, path: &Path) {
+        tracing::info!(path = %path.display(), "checkpoint");
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::{TrainConfig, VitConfig};
+    use std::io::{Read, Write};
+    use std::sync::Arc;
+
+    /// A run that is about to begin, with all there is to report to.
+    fn live(folder: &Path, policy: Option<&str>) -> Live {
+        let (source, _) = crate::demo_data::DemoData { train_per_class: 1, ..Default::default() }.generate().unwrap();
+        let options = crate::schedule::Options { batch_size: 4, ..Default::default() };
+        let schedule = Schedule::constant(&options).unwrap();
+        let recipe = Recipe { augment: policy.map(|policy| policy.parse().unwrap()), ..Recipe::default() };
+        let model = VitConfig { dim: 12, depth: 1, ..VitConfig::tiny(3) };
+        let trainer = Trainer::new(TrainConfig::new(model), 32, 1, &burn::tensor::Device::flex()).unwrap();
+        let loader = crate::Loader::builder(Arc::new(source), schedule.clone()).workers(1).build().unwrap();
+        let report = ReportConfig { metrics: Some("0".parse().unwrap()), ..ReportConfig::default() };
+        let subject = Subject {
+            schedule: &schedule,
+            recipe: &recipe,
+            classes: &[],
+            validation: None,
+            trainer: &trainer,
+            meter: loader.meter(),
+        };
+        Live::open(folder, &report, subject).unwrap()
+    }
+
+    fn report(step: u64, skipped: bool) -> StepReport {
+        StepReport {
+            step,
+            epoch: 0,
+            progress: 0.1,
+            stage: 0,
+            band: 32,
+            loss: 2.0,
+            learning_rate: 0.1,
+            grad_norm: if skipped { 0.0 } else { 1.5 },
+            skipped,
+            images: 4,
+            fresh: 4,
+            magnitude: 7.5,
+            wait: Duration::from_millis(1),
+            compute: Duration::from_millis(9),
+        }
+    }
+
+    /// What is in the log so far.
+    fn log(folder: &Path) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(folder.join("log.jsonl")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn served(live: &Live) -> String {
+        let mut stream = std::net::TcpStream::connect(live.exporter.as_ref().unwrap().address()).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    /// How often `tag` stands in the TensorBoard files.
+    fn shown(folder: &Path, tag: &str) -> usize {
+        let files = std::fs::read_dir(folder.join("tensorboard")).unwrap();
+        let count = |bytes: Vec<u8>| bytes.windows(tag.len()).filter(|part| *part == tag.as_bytes()).count();
+        files.map(|file| count(std::fs::read(file.unwrap().path()).unwrap())).sum()
+    }
+
+    #[test]
+    fn all_steps_are_in_the_files_before_a_checkpoint_has_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut live = live(folder.path(), None);
+        live.step(&report(0, false));
+        assert!(log(folder.path()).is_empty(), "the log is buffered");
+        live.saving();
+        assert_eq!(log(folder.path()).len(), 1);
+        assert_eq!(shown(folder.path(), "train/loss"), 1);
+        assert_eq!(live.close().unwrap().steps, 1);
+    }
+
+    #[test]
+    fn a_step_that_changed_nothing_is_told_and_has_no_norm() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut live = live(folder.path(), None);
+        live.step(&report(0, false));
+        live.step(&report(1, true));
+        let text = served(&live);
+        assert!(text.contains("\nbandfeed_skipped_steps_total 1"), "{text}");
+        assert!(text.contains("\nbandfeed_gradient_norm 1.5\n"), "{text}");
+        live.close().unwrap();
+        let log = log(folder.path());
+        assert!(log[0].get("skipped").is_none() && log[1]["skipped"] == true, "{log:?}");
+        assert_eq!((shown(folder.path(), "train/loss"), shown(folder.path(), "train/grad_norm")), (2, 1));
+        let events = read(&folder.path().join("log.jsonl")).unwrap();
+        assert!(matches!(events[..], [Event::Step { skipped: false, .. }, Event::Step { skipped: true, .. }]));
+    }
+
+    #[test]
+    fn a_magnitude_is_told_where_the_policy_follows_one() {
+        for (policy, told) in [(None, false), (Some("trivial"), false), (Some("rand-mstd0.5-inc1"), true)] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut live = live(folder.path(), policy);
+            live.step(&report(0, false));
+            assert_eq!(served(&live).contains("\nbandfeed_magnitude 7.5"), told, "{policy:?}");
+            assert_eq!(served(&live).contains("bandfeed_magnitude"), told, "{policy:?}");
+            live.close().unwrap();
+            let expected = if told { Some(&serde_json::json!(7.5)) } else { None };
+            assert_eq!(log(folder.path())[0].get("magnitude"), expected, "{policy:?}");
+        }
+    }
 
     #[test]
     fn a_port_alone_is_this_machines_own() {

@@ -23,7 +23,7 @@ pub(super) struct Standing {
     pub(super) follows_magnitude: bool,
     /// A running mean.
     pub(super) loss: Option<f64>,
-    /// The last pass over the validation set, and the best.
+    /// The last pass over the validation set, and the best one: of the model or of a running mean of its weights.
     pub(super) top1: Option<f64>,
     pub(super) best: Option<f64>,
     begun: Instant,
@@ -62,7 +62,7 @@ impl Standing {
             follows_magnitude,
             loss: None,
             top1: history.last().map(|e| e.top1),
-            best: history.best().map(|e| e.top1),
+            best: history.best().map(EvalReport::best_top1),
             begun: Instant::now(),
             from: None,
             recent: VecDeque::with_capacity(RECENT + 1),
@@ -95,7 +95,8 @@ impl Standing {
 
     pub(super) fn evaluated(&mut self, report: &EvalReport) {
         self.top1 = Some(report.top1);
-        self.best = Some(self.best.map_or(report.top1, |best| best.max(report.top1)));
+        let top1 = report.best_top1();
+        self.best = Some(self.best.map_or(top1, |best| best.max(top1)));
     }
 
     pub(super) fn lately(&self) -> Lately {
@@ -121,5 +122,28 @@ impl Standing {
             0 => format!("{}:{:02}", left / 60, left % 60),
             hours => format!("{hours}:{:02}:{:02}", left / 60 % 60, left % 60),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_is_of_the_model_or_of_a_mean_of_its_weights() {
+        let pass = |top1: f64, mean: f64| -> EvalReport {
+            let ema = serde_json::json!([{ "decay": 0.9, "top1": mean, "top5": null, "loss": 1.0 }]);
+            serde_json::from_value(serde_json::json!({
+                "epoch": 0, "step": 7, "band": 8, "images": 4, "top1": top1, "top5": null, "loss": 1.0, "seconds": 1.0,
+                "ema": ema,
+            }))
+            .unwrap()
+        };
+        let schedule = Schedule::constant(&crate::schedule::Options::default()).unwrap();
+        let history = History { evaluations: vec![pass(0.25, 0.5), pass(0.375, 0.25)], ..History::default() };
+        let mut standing = Standing::new(&schedule, &history, false);
+        assert_eq!((standing.top1, standing.best), (Some(0.375), Some(0.5)));
+        standing.evaluated(&pass(0.5, 0.625));
+        assert_eq!((standing.top1, standing.best), (Some(0.5), Some(0.625)));
     }
 }

@@ -206,7 +206,7 @@ impl Writer {
     fn sheet(&self, images: &Images) -> Result<Value> {
         let Sheets { mean, std, folder } = &self.sheets;
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        let path = folder.join(format!("{}.png", images.name()));
+        let path = folder.join(images.name());
         images.write_png(*mean, *std, &path)?;
         let encoded = std::fs::read(&path).map_err(Error::io(&path))?;
         // A PNG begins with its signature (8 bytes), then the first chunk's length and name, then width and height.
