@@ -226,3 +226,111 @@ fn a_recipe_that_does_not_mix_has_no_sheet_of_mixed_batches() {
     files.sort();
     assert_eq!(files, ["inspect.html", "samples.png", "stages.png"]);
 }
+
+#[test]
+fn an_option_that_would_do_nothing_is_refused_by_name() {
+    let folder = mixed_bag();
+    let source = path(folder.path());
+    let out = tempfile::tempdir().unwrap();
+    let out = path(out.path());
+    let alone: [&[&str]; 15] = [
+        &["--epochs", "3"],
+        &["--image-epochs", "3"],
+        &["--batch-size", "8"],
+        &["--patch", "8"],
+        &["--released"],
+        &["--schedule", "constant"],
+        &["--augment", "ta_wide"],
+        &["--erase", "0.5"],
+        &["--min-scale", "0.5"],
+        &["--no-fuse"],
+        &["--samples", "4"],
+        &["--tile", "112"],
+        &["--seed", "0"],
+        &["--toml"],
+        &["--replay", "off"],
+    ];
+    let refused = |words: &[&str], part: &str| {
+        let output = run(&[&["inspect"], words].concat());
+        let told = text(&output.stderr);
+        assert!(!output.status.success() && told.contains(part), "{words:?}: {told}");
+        assert!(output.stdout.is_empty(), "{words:?}");
+    };
+    for words in alone {
+        refused(&[&[source, "--out", out], words].concat(), "--recipe");
+        refused(words, "--recipe");
+    }
+    for words in &alone[10..13] {
+        refused(&[&["--recipe", "plain"], *words].concat(), "--out");
+    }
+    for words in [&[source][..], &[source, "--decode"], &["--out", out]] {
+        refused(&[&["--recipe", "plain", "--toml"], words].concat(), "cannot be used with");
+    }
+    refused(&["--out", out], "--out: ");
+    refused(&["--base", "64"], "--base: ");
+    assert!(run(&["inspect", source, "--base", "64"]).status.success());
+    assert!(run(&["inspect", "--recipe", "plain", "--epochs", "3", "--augment", "ta_wide"]).status.success());
+}
+
+#[test]
+fn what_follows_a_jpeg_s_end_is_no_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let class = folder.path().join("a");
+    std::fs::create_dir(&class).unwrap();
+    let whole = jpeg(64, 48, Subsamp::Sub2x2, false);
+    std::fs::write(class.join("trailing.jpg"), [&whole[..], &[7, 0xff, 0xda, 1, 2, 3]].concat()).unwrap();
+    std::fs::write(class.join("progressive.jpg"), jpeg(64, 48, Subsamp::Sub2x2, true)).unwrap();
+    std::fs::write(class.join("cut.jpg"), &whole[..whole.len() - 2]).unwrap();
+    let damaged = report(&[path(folder.path())])["damaged"]["files"].clone();
+    let names: Vec<&str> = damaged.as_array().unwrap().iter().map(|file| file["name"].as_str().unwrap()).collect();
+    assert!(matches!(names[..], [name] if name.ends_with("cut.jpg")), "{names:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_bad_file_leaves_the_sheets_whole_and_without_any_image_the_page_says_why() {
+    let (data, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let class = data.path().join("a");
+    std::fs::create_dir(&class).unwrap();
+    std::fs::write(class.join("0.jpg"), "no image").unwrap();
+    std::os::unix::fs::symlink("nowhere", class.join("1.jpg")).unwrap();
+    let inspect = || {
+        let words = ["inspect", path(data.path()), "--recipe", "deit_small", "--base", "64", "--patch", "8"];
+        let output = run(&[&words[..], &["--samples", "2", "--tile", "32", "--out", path(out.path())]].concat());
+        (output, std::fs::read_to_string(out.path().join("inspect.html")).unwrap())
+    };
+    let (output, html) = inspect();
+    assert!(!output.status.success() && text(&output.stderr).contains(".jpg"), "{}", text(&output.stderr));
+    assert_is_self_contained(&html);
+    assert!(html.matches("It could not be made: ").count() >= 2 && html.contains("2 files give no image"), "{html}");
+    for name in ["2.jpg", "3.jpg", "4.jpg"] {
+        std::fs::write(class.join(name), jpeg(90, 80, Subsamp::Sub2x2, false)).unwrap();
+    }
+    let (output, html) = inspect();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!((html.matches("<img alt=\"").count(), html.matches("It could not").count()), (4, 0));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_name_cannot_command_the_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let class = folder.path().join("a\u{1b}[31mb\u{9b}2Jc");
+    std::fs::create_dir(&class).unwrap();
+    std::fs::write(class.join("x\n\u{7f}y.jpg"), "no image").unwrap();
+    std::fs::create_dir(folder.path().join("other")).unwrap();
+    for n in 0..3 {
+        let name = folder.path().join(format!("other/{n}.jpg"));
+        std::fs::write(name, jpeg(32, 32, Subsamp::Sub2x2, false)).unwrap();
+    }
+    let is_raw = |c: char| c.is_control() && c != '\n';
+    let words = text(&run(&["inspect", path(folder.path())]).stdout);
+    assert!(!words.contains(is_raw), "{words:?}");
+    for part in ["\\u{1b}[31mb\\u{9b}2Jc", "x\\n\\u{7f}y.jpg", "note: Classes are uneven"] {
+        assert!(words.contains(part), "{part}: {words}");
+    }
+    let json = text(&run(&["inspect", path(folder.path()), "--json"]).stdout);
+    assert!(!json.contains(is_raw), "{json:?}");
+    let found: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(found["classes"][0]["name"], "a\u{1b}[31mb\u{9b}2Jc");
+}

@@ -8,6 +8,7 @@
 
 mod dataset;
 mod html;
+mod jpeg_end;
 mod marks;
 mod notes;
 mod operations;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 /// With SOURCE alone, its images are counted by class, size and kind, and unreadable ones are named. With --recipe alone, its
 /// settings are told. With neither, the recipes there are.
 #[derive(Debug, clap::Args)]
+#[command(mut_args(needs))]
 pub(crate) struct Args {
     /// Images: a folder of class folders, or WebDataset shards [default for pictures: drawn ones].
     #[arg(value_name = "SOURCE")]
@@ -46,14 +48,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     recipe: Option<String>,
     /// Schedule, in place of the recipe's.
-    #[arg(long, value_name = "NAME", requires = "recipe")]
+    #[arg(long, value_name = "NAME")]
     schedule: Option<String>,
     #[command(flatten)]
     fit: Fit,
     #[command(flatten)]
     transform: Transform,
     /// Print the whole recipe as TOML and nothing else: a file to start an own one from.
-    #[arg(long, requires = "recipe")]
+    #[arg(long, conflicts_with_all = ["source", "decode", "out"])]
     toml: bool,
     /// Print the report on SOURCE as JSON, with all files that something is wrong with.
     #[arg(long, requires = "source", conflicts_with_all = ["recipe", "toml"])]
@@ -77,6 +79,16 @@ pub(crate) struct Args {
     seed: u64,
 }
 
+/// What an option is nothing without, so that none is passed over in silence. The options of [`Fit`] and [`Transform`] are
+/// for every command; here all but `--base`, which the report on SOURCE uses, change a recipe.
+fn needs(arg: clap::Arg) -> clap::Arg {
+    match arg.get_id().as_str() {
+        "source" | "recipe" | "base" | "json" | "decode" | "out" => arg,
+        "samples" | "tile" | "seed" => arg.requires("recipe").requires("out"),
+        _ => arg.requires("recipe"),
+    }
+}
+
 pub(crate) fn run(args: &Args) -> Result<()> {
     let recipe = args.recipe.as_ref().map(|name| fitted(name, args)).transpose()?;
     if let (true, Some((preset, _))) = (args.toml, &recipe) {
@@ -86,6 +98,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return super::print(&preset.to_toml());
     }
     if recipe.is_none() && args.source.is_none() {
+        for (option, given) in [("--out", args.out.is_some()), ("--base", args.fit.base.is_some())] {
+            if given {
+                return Err(Error::config(option, "there is nothing to show; give SOURCE or --recipe, too"));
+            }
+        }
         return super::print(&words::list());
     }
     if let Some((preset, schedule)) = &recipe {
@@ -111,7 +128,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut page = Page::new(&format!("bandfeed inspect: {}", about.unwrap_or("recipes")));
     if let Some((preset, schedule)) = &recipe {
         page.heading("Recipe");
-        page.verbatim(&words::words(preset, schedule));
+        page.verbatim(&words::settings(preset, schedule));
+        if let Some((head, rows)) = words::policy(preset, schedule) {
+            page.small_heading("Policy");
+            page.table(&head.iter().map(String::as_str).collect::<Vec<_>>(), &rows);
+        }
         page.small_heading("Schedule");
         page.table(&words::STAGE_HEAD, &words::stage_rows(&preset.transform, schedule));
     }
@@ -119,10 +140,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         report::html(report, &mut page);
         write(out, "dataset.json", json(report).as_bytes())?;
     }
-    if let Some((preset, schedule)) = &recipe {
-        sheets(preset, schedule, source, args, out, &mut page)?;
-    }
-    write(out, "inspect.html", page.finish().as_bytes())
+    let failed = match &recipe {
+        Some((preset, schedule)) => sheets(preset, schedule, source, args, out, &mut page)?,
+        None => None,
+    };
+    write(out, "inspect.html", page.finish().as_bytes())?;
+    failed.map_or(Ok(()), Err)
 }
 
 /// The recipe and its schedule, with the options in them.
@@ -140,10 +163,26 @@ fn fitted(name: &str, args: &Args) -> Result<(Preset, Schedule)> {
 }
 
 fn json(report: &Report) -> String {
-    serde_json::to_string_pretty(report).expect("strings and numbers are always JSON") + "\n"
+    let text = serde_json::to_string_pretty(report).expect("strings and numbers are always JSON") + "\n";
+    // Of control characters JSON itself escapes those below 0x20; all that are left here stand within strings.
+    let escape = |c: char| match c {
+        '\x7f'..='\u{9f}' => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    match text.contains(|c| ('\x7f'..='\u{9f}').contains(&c)) {
+        true => text.chars().map(escape).collect(),
+        false => text,
+    }
 }
 
-/// The recipe's sheets, as files and on the page.
+/// Text of which a terminal shows every character and obeys none: control characters, line breaks among them, are escaped.
+fn visible(text: &str) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escape).collect()
+}
+
+/// The recipe's sheets, as files and on the page. Where one cannot be made the page says why, and the first such error comes
+/// back.
 fn sheets(
     preset: &Preset,
     schedule: &Schedule,
@@ -151,33 +190,41 @@ fn sheets(
     args: &Args,
     out: &Path,
     page: &mut Page,
-) -> Result<()> {
+) -> Result<Option<Error>> {
     let source = match source {
         Some(source) => source,
         None => Arc::new(DemoData { train_per_class: 2, val_per_class: 1, ..DemoData::default() }.generate()?.0),
     };
     let Args { seed, tile, .. } = *args;
-    let mut add = |file: &str, sheet: Sheet, alt: &str| {
-        let png = sheet.png()?;
-        page.heading(&sheet.title);
-        page.picture(&png, alt);
-        write(out, file, &png)
+    let mut failed = None;
+    let mut add = |file: &str, sheet: Result<Sheet>, alt: &str| match sheet.and_then(|s| Ok((s.png()?, s.title))) {
+        Ok((png, title)) => {
+            page.heading(&title);
+            page.picture(&png, alt);
+            write(out, file, &png)
+        }
+        Err(error) => {
+            page.heading(file);
+            page.paragraph(&format!("It could not be made: {error}"));
+            failed.get_or_insert(error);
+            Ok(())
+        }
     };
-    let samples = samples::sheet(preset, schedule, &source, (args.samples.into(), seed), 2 * tile)?;
+    let samples = samples::sheet(preset, schedule, &source, (args.samples.into(), seed), 2 * tile);
     let alt = "A few images with their crop boxes; below them the same crops at every distinct stage, each with its operations \
                and its spectrum before and after the band crop";
     add("samples.png", samples, alt)?;
-    if let Some(mixed) = stages::mixed(preset, schedule, &source, seed, tile)? {
+    if let Some(mixed) = stages::mixed(preset, schedule, &source, seed, tile).transpose() {
         add("mixed.png", mixed, "Mixed batches, each image with the shares of its two classes")?;
     }
-    let batches = stages::sheet(preset, schedule, &source, seed, tile)?;
+    let batches = stages::sheet(preset, schedule, &source, seed, tile);
     add("stages.png", batches, "The same images at each stage, as a batch that a trainer gets")?;
     if let Some(policy) = preset.transform.augment.as_ref().filter(|policy| policy.follows_magnitude()) {
-        let image = operations::first_image(&*source, schedule.base())?;
-        let sheet = operations::sheet(policy, &preset.transform, image, tile)?;
+        let image = operations::first_image(&*source, schedule.base());
+        let sheet = image.and_then(|image| operations::sheet(policy, &preset.transform, image, tile));
         add("operations.png", sheet, "Each operation of the policy on one image, at six magnitudes")?;
     }
-    Ok(())
+    Ok(failed)
 }
 
 fn write(out: &Path, file: &str, bytes: &[u8]) -> Result<()> {
@@ -213,11 +260,16 @@ fn picture(values: &[f32], size: Size, recipe: &Recipe) -> Rgb8 {
 
 #[cfg(test)]
 mod tests {
-    use super::shortened;
+    use super::{shortened, visible};
 
     #[test]
     fn magnitudes_are_printed_without_the_rounding_of_their_products() {
         assert_eq!(shortened(9.0 * 0.3).to_string(), "2.7");
         assert_eq!((shortened(0.0).to_string(), shortened(9.0).to_string()), ("0".into(), "9".into()));
+    }
+
+    #[test]
+    fn no_control_character_gets_through() {
+        assert_eq!(visible("a\x1b[2J\u{9b}1m\nb\r\x7fé"), "a\\u{1b}[2J\\u{9b}1m\\nb\\r\\u{7f}é");
     }
 }

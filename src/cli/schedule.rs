@@ -107,6 +107,7 @@ fn number(value: f64) -> String {
     text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
 }
 
+/// Stages are numbered from 1, as everywhere that people read; [`json`] has their indices.
 fn table(schedule: &Schedule, dataset_len: Option<u64>) -> String {
     let mut head = vec!["stage", "compute", "band", "tokens", "crop", "magnitude", "batch"];
     let accumulates = schedule.stages().iter().any(|stage| stage.accumulate > 1);
@@ -130,7 +131,7 @@ fn table(schedule: &Schedule, dataset_len: Option<u64>) -> String {
         };
         let crop = if stage.band == stage.base { "-".to_owned() } else { stage.crop.to_string() };
         let mut row = vec![
-            stage.index.to_string(),
+            (stage.index + 1).to_string(),
             format!("{:5.1} -{:6.1} %", 100.0 * stage.start, 100.0 * stage.end),
             stage.band.to_string(),
             tokens(schedule, stage).to_string(),
@@ -180,7 +181,7 @@ fn released_table(args: &Args) -> Result<String> {
     let rows = released::table(row, epochs, args.fit.replay.unwrap_or_default()).into_iter().map(|stage| {
         let iteration = |epoch: u32| u64::from(epoch) * rate.steps_per_epoch;
         vec![
-            stage.stage.to_string(),
+            (stage.stage + 1).to_string(),
             stage.band.to_string(),
             stage.schedule_epochs.to_string(),
             stage.warmup_epochs.to_string(),
@@ -330,13 +331,29 @@ mod tests {
         let cells: Vec<Vec<&str>> = rows.iter().map(|row| row.split_whitespace().collect()).collect();
         assert_eq!(
             cells[1],
-            ["0", "0.0", "-", "10.0", "%", "96", "36", "lanczos", "0", "256", "256", "108.9", "139504851", "5.44x"]
+            ["1", "0.0", "-", "10.0", "%", "96", "36", "lanczos", "0", "256", "256", "108.9", "139504851", "5.44x"]
         );
         let last = [
-            "9", "90.0", "-", "100.0", "%", "224", "196", "-", "9", "2", "x", "128", "256", "20.0", "25623340", "1.00x",
+            "10", "90.0", "-", "100.0", "%", "224", "196", "-", "9", "2", "x", "128", "256", "20.0", "25623340",
+            "1.00x",
         ];
         assert_eq!(cells[10], last);
         assert!(text.contains("= 469 passes over the data"), "{text}");
+    }
+
+    #[test]
+    fn both_tables_number_stages_from_1() {
+        let args = args(&["efficient_train_pp_deit", "--released"]);
+        let schedule = args.fit.schedule(&args.name, &SchedulePreset::default()).expect("valid");
+        for text in [table(&schedule, None), released_table(&args).expect("a published row")] {
+            let numbers: Vec<usize> = text
+                .lines()
+                .skip_while(|line| !line.trim_start().starts_with("stage "))
+                .skip(1)
+                .map_while(|line| line.split_whitespace().next()?.parse().ok())
+                .collect();
+            assert_eq!(numbers, (1..=10).collect::<Vec<_>>(), "{text}");
+        }
     }
 
     #[test]
@@ -346,6 +363,7 @@ mod tests {
         assert_eq!(value["stages"].as_array().map(Vec::len), Some(10));
         assert_eq!((&value["stages"][2]["band"], &value["stages"][2]["tokens"]), (&160.into(), &100.into()));
         assert_eq!(value["stages"][9]["images"], 20_000);
+        assert_eq!((&value["stages"][0]["index"], &value["stages"][9]["index"]), (&0.into(), &9.into()));
     }
 
     #[test]

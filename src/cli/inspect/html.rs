@@ -14,10 +14,10 @@ const STYLE: &str = "\
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem;
   color: light-dark(#1e1e1e, #e4e4e4); background: light-dark(#fff, #17191c) }
 h1 { font-size: 1.6rem } h2 { font-size: 1.2rem; margin: 2.5rem 0 .5rem } h3 { font-size: 1rem; margin: 1.5rem 0 .3rem }
-pre { font: 13px/1.45 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; padding: .8rem 1rem;
-  border-radius: 6px; background: light-dark(#f4f4f5, #22252a) }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th, td { text-align: right; padding: .15rem .9rem .15rem 0; overflow-wrap: anywhere }
+pre { font: 13px/1.45 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: break-word;
+  overflow-x: auto; padding: .8rem 1rem; border-radius: 6px; background: light-dark(#f4f4f5, #22252a) }
+table { display: block; overflow-x: auto; border-collapse: collapse; font-variant-numeric: tabular-nums }
+th, td { text-align: right; padding: .15rem .9rem .15rem 0 } th { white-space: nowrap } td { overflow-wrap: anywhere }
 th:first-child, td:first-child, .named td { text-align: left }
 thead th { border-bottom: 1px solid light-dark(#999, #666) } tbody tr:nth-child(even) { background: light-dark(#f7f7f8, #1e2125) }
 figure { margin: 1rem calc(50% - 50vw + 1.5rem) } figure img { display: block; margin: auto; max-width: 100%; height: auto;
@@ -95,7 +95,7 @@ impl Page {
     }
 }
 
-/// Text for element content and quoted attributes.
+/// Text for element content and quoted attributes. Control characters but line breaks are no text in HTML: they are shown escaped.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -105,6 +105,7 @@ fn escape(text: &str) -> String {
             '>' => escaped += "&gt;",
             '"' => escaped += "&quot;",
             '\'' => escaped += "&#39;",
+            c if c.is_control() && c != '\n' => escaped.extend(c.escape_default()),
             c => escaped.push(c),
         }
     }
@@ -131,5 +132,6 @@ mod tests {
         assert_eq!(html.matches("&lt;b&gt;&quot;x&quot; &amp; &#39;y&#39;&lt;/b&gt;").count(), 12);
         assert!(!html.contains("<b>") && !html.contains("\"x\""));
         assert!(html.contains("src=\"data:image/png;base64,AQID\""));
+        assert_eq!(escape("a\x1b[2J\n\u{9b}"), "a\\u{1b}[2J\n\\u{9b}");
     }
 }

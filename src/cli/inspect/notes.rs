@@ -16,8 +16,10 @@ pub(super) fn of(report: &Report) -> Vec<String> {
     let part = |part: u64| format!("{part} of {} images ({:.1} %)", report.readable, 100.0 * share(part));
     let unreadable = report.unreadable.files.len();
     if unreadable > 0 {
+        let them = if unreadable == 1 { "it" } else { "them" };
         notes.push(format!(
-            "{} {} no image: remove them, or train with `--on-bad-file skip` or `substitute`; the default ends a run at the first.",
+            "{} {} no image: fetch {them} again or remove {them}. In training by default another sample takes the place of such a \
+             file; `--on-bad-file fail` ends the run at it.",
             files(unreadable),
             if unreadable == 1 { "gives" } else { "give" }
         ));
@@ -42,8 +44,8 @@ pub(super) fn of(report: &Report) -> Vec<String> {
         report.jpeg.processes.iter().filter(|(name, _)| name.starts_with("progressive")).map(|(_, n)| n).sum();
     if share(progressive) >= NOTABLE {
         notes.push(format!(
-            "{} are progressive JPEGs, which leave the own decoder and are read whole, scan by scan. `jpegtran -optimize` makes \
-             them sequential without loss.",
+            "{} are progressive JPEGs, which leave the own decoder and are read whole, scan by scan. `jpegtran -copy \
+             all -optimize` makes them sequential without loss, and keeps their EXIF orientation.",
             part(progressive)
         ));
     }

@@ -40,13 +40,15 @@ pub(super) fn sheet(policy: &Policy, recipe: &Recipe, image: Rgb8, tile: u32) ->
     })
 }
 
-/// The first image of the source that decodes, its middle, at `side` by `side` pixels.
+/// The first image of the source that can be read and decoded, its middle, at `side` by `side` pixels.
 pub(super) fn first_image(source: &dyn Source, side: u32) -> Result<Rgb8> {
     let (mut decoder, mut buffer) = (Decoder::new(Limits::default())?, Vec::new());
     let mut failure = Error::config("source", "no image");
     for index in 0..source.len() {
-        let bytes = source.read(index, &mut buffer)?;
-        match decoder.decode(bytes) {
+        let decoded = source
+            .read(index, &mut buffer)
+            .and_then(|bytes| decoder.decode(bytes).map_err(|error| error.named(source.name(index))));
+        match decoded {
             Ok(pixels) => {
                 let Size { width, height } = pixels.size;
                 let shorter = f64::from(width.min(height));
@@ -54,7 +56,7 @@ pub(super) fn first_image(source: &dyn Source, side: u32) -> Result<Rgb8> {
                 let view = View::packed(&pixels.data, pixels.size);
                 return resize(view, [x, y, shorter, shorter], Size::square(side), Filter::Bicubic);
             }
-            Err(error) => failure = error.named(source.name(index)),
+            Err(error) => failure = error,
         }
     }
     Err(failure)

@@ -2,35 +2,36 @@
 
 use super::dataset::{Counts, Faults, Report, Spread};
 use super::html::Page;
+use super::visible;
 use crate::cli::table::table;
 
 /// Reasons, and files, that are named on the terminal.
 const NAMED: usize = 10;
 
-/// For the terminal.
+/// For the terminal, which obeys control characters: names come from outside.
 pub(super) fn text(report: &Report) -> String {
-    let mut text = format!("{}\n\n", summary(report));
+    let mut text = format!("{}\n\n", visible(&summary(report)));
     for (name, value) in lines(report) {
-        text += &format!("{name:12} {value}\n");
+        text += &format!("{name:12} {}\n", visible(&value));
     }
     text += &format!("\n{}", table(&SIZE_HEAD, &sizes(report)));
     for (what, faults) in faults(report) {
         text += &format!("\n{what}\n");
         for reason in faults.reasons.iter().take(NAMED) {
-            text += &format!("  {:6}  {}\n", reason.files, reason.reason);
+            text += &format!("  {:6}  {}\n", reason.files, visible(&reason.reason));
         }
         if faults.reasons.len() > NAMED {
             text += &format!("          and {} more reasons\n", faults.reasons.len() - NAMED);
         }
         for file in faults.files.iter().take(NAMED) {
-            text += &format!("  {}: {}\n", file.name, file.reason);
+            text += &format!("  {}: {}\n", visible(&file.name), visible(&file.reason));
         }
         if faults.files.len() > NAMED {
             text += &format!("  and {} more; --json or --out names all\n", faults.files.len() - NAMED);
         }
     }
     for note in &report.notes {
-        text += &format!("\nnote: {note}\n");
+        text += &format!("\nnote: {}\n", visible(note));
     }
     text
 }

@@ -2,8 +2,8 @@
 //! that the model gets, its operations, and its spectrum before and after the band crop.
 
 use super::marks::{MARK, moved, outline};
-use super::stages::{Shown, pictures};
-use super::{class_name, shortened, spectrum};
+use super::stages::Shown;
+use super::{class_name, picture, shortened, spectrum};
 use crate::augment::Ops;
 use crate::batch::Batch;
 use crate::cli::chart::sheet::{Row, Sheet, Tile, fit, scaled, small_side};
@@ -67,24 +67,47 @@ impl<'a> Group<'a> {
 
 /// An image as it is in the source.
 struct Original {
-    /// In the source.
-    index: u32,
+    /// In the batch.
+    position: usize,
     pixels: Rgb8,
     name: String,
     class: String,
 }
 
 impl Original {
-    fn read(indices: &[u32], source: &dyn Source) -> Result<Vec<Self>> {
+    /// The first `count` samples that every batch made of the same file, and that give a whole image. Others are left out: a
+    /// crop of a damaged file may be decoded where the whole is not, and the loader replaces a file that it cannot read.
+    ///
+    /// # Errors
+    /// The first file's, if none is left.
+    fn read(batches: &[Batch], count: usize, source: &dyn Source) -> Result<Vec<Self>> {
         let (mut decoder, mut buffer) = (Decoder::new(Limits::default())?, Vec::new());
-        let mut read = |&index: &u32| {
+        let mut failure = Error::config("source", "no file gave an image at every stage");
+        let mut originals = Vec::new();
+        let indices = batches.first().map_or(&[][..], |batch| &batch.indices);
+        for (position, &index) in indices.iter().enumerate() {
+            if originals.len() == count {
+                break;
+            }
+            if batches.iter().any(|batch| batch.indices.get(position) != Some(&index)) {
+                continue;
+            }
             let place = index as usize;
-            let decoded = decoder.decode(source.read(place, &mut buffer)?);
-            let pixels = decoded.map_err(|error| error.named(source.name(place)))?;
-            let class = class_name(source, source.label(place));
-            Ok(Self { index, pixels: Rgb8 { pixels: pixels.data, size: pixels.size }, name: source.name(place), class })
-        };
-        indices.iter().map(&mut read).collect()
+            let decoded = source
+                .read(place, &mut buffer)
+                .and_then(|bytes| decoder.decode(bytes).map_err(|error| error.named(source.name(place))));
+            match decoded {
+                Ok(pixels) => originals.push(Self {
+                    position,
+                    pixels: Rgb8 { pixels: pixels.data, size: pixels.size },
+                    name: source.name(place),
+                    class: class_name(source, source.label(place)),
+                }),
+                Err(error) if originals.is_empty() => failure = error,
+                Err(_) => {}
+            }
+        }
+        if originals.is_empty() { Err(failure) } else { Ok(originals) }
     }
 
     /// As large as it fits into `room`, with the plan's crop box on it.
@@ -104,7 +127,10 @@ impl Original {
     }
 }
 
-/// The first `count` samples of a run with this seed, unmixed, at every distinct stage. Tiles have a side of `tile` pixels.
+/// Samples made beyond those asked for, to take the place of such as cannot be shown.
+const SPARE: usize = 8;
+
+/// The first `count` samples of a run with this seed that can be shown, unmixed, at every distinct stage. Tiles have a side of `tile` pixels.
 pub(super) fn sheet(
     preset: &Preset,
     schedule: &Schedule,
@@ -128,32 +154,36 @@ pub(super) fn sheet(
         ..Sheet::default()
     };
     let mut renderer = Renderer::new();
-    let mut originals: Vec<Original> = Vec::new();
-    for group in Group::of(recipe, schedule) {
-        let count = count.min(source.len());
-        let shown = Shown { source, stage: group.stages[0], magnitude: group.magnitude, count, seed };
-        let (batch, stage) = (shown.batch(recipe)?, shown.stage());
-        if originals.is_empty() {
-            originals = Original::read(&batch.indices, &**source)?;
-        }
-        if !originals.iter().map(|original| original.index).eq(batch.indices.iter().copied()) {
-            return Err(Error::config("source", "its files changed while they were read; try again"));
-        }
-        let plans = plans(&shown, &batch, recipe, &originals)?;
+    let groups = Group::of(recipe, schedule);
+    let made = (count + SPARE).min(source.len());
+    let shown = |stage, magnitude| -> Shown<'_> { Shown { source, stage, magnitude, count: made, seed } };
+    let batches = groups
+        .iter()
+        .map(|group| shown(group.stages[0], group.magnitude).batch(recipe))
+        .collect::<Result<Vec<Batch>>>()?;
+    let originals = Original::read(&batches, count, &**source)?;
+    for (group, batch) in groups.iter().zip(&batches) {
+        let (shown, stage) = (shown(group.stages[0], group.magnitude), &batch.stage);
+        let plans = plans(&shown, batch, recipe, &originals)?;
         if sheet.rows.is_empty() {
             sheet.rows.push(first_row(&originals, &plans, sheet.room())?);
         }
         let mut tiles = Vec::new();
-        for ((picture, original), plan) in pictures(&batch, recipe).zip(&originals).zip(&plans) {
+        let size = Size::square(stage.band);
+        let values = batch.images.as_slice().chunks_exact(3 * size.pixels() as usize).collect::<Vec<_>>();
+        for (original, plan) in originals.iter().zip(&plans) {
+            let made = values[original.position];
             let whole = before_band(*plan);
             let mut values = vec![0.0; 3 * whole.crop.window.size().pixels() as usize];
             renderer.render_region(original.pixels.view(), &whole, &mut values)?;
             let side = small_side(tile);
             let before = spectrum::thumbnail(&luma(&values, recipe), stage.base, stage.base, Some(stage.band), side)?;
-            let values = batch.images.as_slice().chunks_exact(3 * picture.size.pixels() as usize).nth(tiles.len());
-            let values = values.expect("a picture for each image of the batch");
-            let after = spectrum::thumbnail(&luma(values, recipe), stage.band, stage.base, None, side)?;
-            tiles.push(Tile { picture, small: vec![before, after], caption: caption(plan, recipe) });
+            let after = spectrum::thumbnail(&luma(made, recipe), stage.band, stage.base, None, side)?;
+            tiles.push(Tile {
+                picture: picture(made, size, recipe),
+                small: vec![before, after],
+                caption: caption(plan, recipe),
+            });
         }
         sheet.rows.push(Row { label: group.label(recipe), tiles });
     }
@@ -163,11 +193,11 @@ pub(super) fn sheet(
 /// The plans by which the loader made a run's first batch.
 fn plans(shown: &Shown<'_>, batch: &Batch, recipe: &Recipe, originals: &[Original]) -> Result<Vec<SamplePlan>> {
     let (stage, recipe) = (shown.stage(), shown.recipe(recipe));
-    let plan = |(position, original): (u64, &Original)| {
-        let key = SampleKey { seed: shown.seed, epoch: batch.epoch, position, replay: 0 };
+    let plan = |original: &Original| {
+        let key = SampleKey { seed: shown.seed, epoch: batch.epoch, position: original.position as u64, replay: 0 };
         plan::train(key, &stage, batch.magnitude, &recipe, original.pixels.size)
     };
-    (0..).zip(originals).map(plan).collect()
+    originals.iter().map(plan).collect()
 }
 
 /// The originals with their crop boxes, which are the same at every stage.
@@ -247,7 +277,8 @@ mod tests {
         for stage in [&schedule.stages()[2], &schedule.stages()[9]] {
             let shown = Shown { source: &source, stage, magnitude: stage.magnitude, count: 6, seed: 3 };
             let batch = shown.batch(&recipe).unwrap();
-            let originals = Original::read(&batch.indices, &*source).unwrap();
+            let originals = Original::read(std::slice::from_ref(&batch), 6, &*source).unwrap();
+            assert_eq!(originals.len(), 6);
             let plans = plans(&shown, &batch, &recipe, &originals).unwrap();
             assert!(plans.iter().any(|plan| !plan.ops.is_empty()), "something was drawn");
             let len = 3 * Size::square(stage.band).pixels() as usize;
@@ -259,6 +290,58 @@ mod tests {
                 assert!(off < 1e-3, "stage {}, sample {position}: {off}", stage.index);
             }
         }
+    }
+
+    /// A source that cannot read one of its files.
+    struct Faulty(Arc<dyn Source>, usize);
+
+    impl Source for Faulty {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+        fn name(&self, index: usize) -> String {
+            self.0.name(index)
+        }
+        fn label(&self, index: usize) -> u32 {
+            self.0.label(index)
+        }
+        fn classes(&self) -> &[String] {
+            self.0.classes()
+        }
+        fn read<'a>(&'a self, index: usize, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]> {
+            match index == self.1 {
+                true => Err(Error::io(std::path::Path::new("gone.jpg"))(std::io::ErrorKind::NotFound.into())),
+                false => self.0.read(index, buffer),
+            }
+        }
+    }
+
+    #[test]
+    fn the_next_sample_takes_the_place_of_one_that_cannot_be_shown() {
+        let (preset, schedule) = preset("plain");
+        let source = demo();
+        let stage = &schedule.stages()[0];
+        let batch =
+            |source, seed| Shown { source, stage, magnitude: 0.0, count: 6, seed }.batch(&preset.transform).unwrap();
+        let good = batch(&source, 3);
+        let positions = |batches: &[Batch], source: &dyn Source| -> Vec<usize> {
+            Original::read(batches, 3, source).unwrap().iter().map(|original| original.position).collect()
+        };
+        let good = [good];
+        assert_eq!(positions(&good, &*source), [0, 1, 2]);
+        let faulty = Faulty(source.clone(), good[0].indices[1] as usize);
+        assert_eq!(positions(&good, &faulty), [0, 2, 3]);
+        // At another stage another file was taken.
+        let mut other = batch(&source, 3);
+        other.indices[0] += 1;
+        let [good] = good;
+        assert_eq!(positions(&[good, other], &*source), [1, 2, 3]);
+
+        let whole = |source: Arc<dyn Source>| sheet(&preset, &schedule, &source, (3, 3), 48).unwrap();
+        let first = batch(&source, 3).indices[0] as usize;
+        let faulty: Arc<dyn Source> = Arc::new(Faulty(source.clone(), first));
+        assert!(whole(faulty.clone()).rows.iter().all(|row| row.tiles.len() == 3));
+        assert!(super::super::operations::first_image(&Faulty(source, 0), 32).is_ok());
     }
 
     #[test]
@@ -297,7 +380,7 @@ mod tests {
     fn the_crop_box_is_drawn_where_the_plan_crops() {
         let size = Size::new(300, 200);
         let original = Original {
-            index: 0,
+            position: 0,
             pixels: Rgb8 { pixels: vec![7; 3 * 60_000], size },
             name: "a/b.jpg".into(),
             class: "c".into(),

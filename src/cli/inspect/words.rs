@@ -1,7 +1,6 @@
 //! A recipe in words and tables.
 
 use super::shortened;
-use crate::augment::Policy;
 use crate::cli::table::table;
 use crate::cli::transform::describe;
 use crate::recipe::{Preset, Recipe};
@@ -16,12 +15,22 @@ pub(super) fn list() -> String {
     text
 }
 
-/// The settings as text.
+/// The settings as text, with the policy's operations.
 pub(super) fn words(preset: &Preset, schedule: &Schedule) -> String {
+    let mut text = settings(preset, schedule);
+    if let Some((head, rows)) = policy(preset, schedule) {
+        let head: Vec<&str> = head.iter().map(String::as_str).collect();
+        text += &format!("\n{}", table(&head, &rows));
+    }
+    text
+}
+
+/// The settings, a line for each kind.
+pub(super) fn settings(preset: &Preset, schedule: &Schedule) -> String {
     let Preset { name, about, transform, train, .. } = preset;
     let mut text = format!("{name}: {about}\n\ntransform  {}\n", describe(transform));
     let stages = schedule.stages();
-    let (first, last) = (&stages[0], &stages[stages.len() - 1]);
+    let first = &stages[0];
     text += &format!(
         "schedule   {}: {} equivalent epochs at {} px, {:.1} passes over the images ({:.1} decoded), {} stages, batches of {}\n",
         schedule.name(),
@@ -45,22 +54,26 @@ pub(super) fn words(preset: &Preset, schedule: &Schedule) -> String {
         train.label_smoothing
     );
     if let Some(policy) = &transform.augment {
-        text += &format!("\npolicy     {policy}\n\n{}", policy_table(policy, transform, first, last));
+        text += &format!("\npolicy     {policy}\n");
     }
     text
 }
 
-/// What the policy can do, at the magnitudes of the first and the last stage.
-fn policy_table(policy: &Policy, recipe: &Recipe, first: &Stage, last: &Stage) -> String {
+/// What the policy can do, at the magnitudes of the first and the last stage: a header and rows.
+pub(super) fn policy(preset: &Preset, schedule: &Schedule) -> Option<(Vec<String>, Vec<Vec<String>>)> {
+    let recipe = &preset.transform;
+    let policy = recipe.augment.as_ref()?;
+    let (first, last) = (&schedule.stages()[0], &schedule.stages()[schedule.stages().len() - 1]);
     let magnitudes = [(first, 0.0), (last, 1.0)].map(|(s, progress)| recipe.magnitude_at(s, last.magnitude, progress));
     if !policy.follows_magnitude() || magnitudes[0] == magnitudes[1] {
         let rows: Vec<Vec<String>> = policy.describe(magnitudes[1]).into_iter().map(|(a, b)| vec![a, b]).collect();
-        return table(&["operation", "argument"], &rows);
+        return Some((vec!["operation".into(), "argument".into()], rows));
     }
     let [early, late] = magnitudes.map(|magnitude| policy.describe(magnitude));
     let rows: Vec<Vec<String>> = early.into_iter().zip(late).map(|((name, a), (_, b))| vec![name, a, b]).collect();
-    let head = magnitudes.map(|magnitude| format!("at magnitude {}", shortened(magnitude)));
-    table(&["operation", &head[0], &head[1]], &rows)
+    let mut head = vec!["operation".to_owned()];
+    head.extend(magnitudes.map(|magnitude| format!("at magnitude {}", shortened(magnitude))));
+    Some((head, rows))
 }
 
 /// Header of [`stage_rows`].
