@@ -131,7 +131,7 @@ fn cold_rows_tell_what_was_resident_or_are_refused_with_the_reason() {
     for row in &rows[2..] {
         assert!((0.0..=1.0).contains(&row["resident"].as_f64().unwrap()), "{row}");
         // One pass at most: the second would come from memory.
-        assert!(row["images"].as_u64() <= report["images"].as_u64(), "{row}");
+        assert!(row["images"].as_u64().unwrap() <= report["images"].as_u64().unwrap(), "{row}");
     }
     let shown = text(&bench("decode", &train, &["--cache", "cold", "--decoder", "own"]).stdout);
     assert!(shown.contains("cold") && shown.contains("resident: share"), "{shown}");
@@ -212,6 +212,10 @@ fn mistakes_are_refused_with_what_there_is() {
         (&["--cache", "icy"], "[possible values: warm, cold, both]"),
         (&["--plot", "plot.jpg"], "ends in .png"),
         (&["--plot", nowhere.to_str().unwrap()], "there is no folder"),
+        (&["--out", folder.path().to_str().unwrap()], "directory"),
+        (&["--bands", "32", "--base", "0"], "--base: 0"),
+        (&["--bands", "300"], "--bands: 300"),
+        (&["--seconds", "1e30"], "at most a day"),
         (&["--workers", "0"], "--workers: 0"),
         (&["--fail-below", "0.9"], "--against"),
         (&["--recipe", "deit_smal"], "deit_small"),
@@ -271,6 +275,8 @@ fn train_measures_model_loader_and_both_and_says_who_waits() {
     }
     let refused = bench("train", &train, &["--patch", "24"]);
     assert!(text(&refused.stderr).contains("24"), "{}", text(&refused.stderr));
+    let refused = bench("train", &train, &["--init", "weights.safetensors"]);
+    assert!(text(&refused.stderr).contains("--init: bench train begins with"), "{}", text(&refused.stderr));
 }
 
 #[cfg(not(feature = "train"))]

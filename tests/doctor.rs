@@ -85,7 +85,26 @@ fn a_short_loader_gets_measured_advice_for_folder_and_bands() {
 }
 
 #[test]
+fn a_bad_file_is_warned_of_once_by_all_measurements_together() {
+    let data = demo_folder();
+    let train = data.path().join("train");
+    let class = std::fs::read_dir(&train).unwrap().next().unwrap().unwrap().path();
+    for image in std::fs::read_dir(class).unwrap().flatten() {
+        std::fs::write(image.path(), b"no image").unwrap();
+    }
+    let words = ["doctor", train.to_str().unwrap(), "--seconds", "0.1", "--base", "64", "--batch-size", "16"];
+    let output = run(&words);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{}{errors}", stdout(&output));
+    let warned = errors.lines().filter(|line| line.contains("bad file")).count();
+    assert!((1..=4).contains(&warned), "{warned} for 4 files: {errors}");
+}
+
+#[test]
 fn what_makes_training_impossible_is_a_problem_and_the_status_is_1() {
+    let long = run(&["doctor", "--seconds", "1e30"]);
+    assert!(String::from_utf8_lossy(&long.stderr).contains("at most a day") && long.status.code() == Some(2));
+
     let gone = run(&["doctor", "/not/here"]);
     let page = stdout(&gone);
     assert_eq!(gone.status.code(), Some(1), "{page}");

@@ -19,6 +19,8 @@ mod show;
 #[cfg(feature = "train")]
 mod train;
 
+pub(super) use options::at_own_magnitude;
+
 use crate::Result;
 use std::process::ExitCode;
 

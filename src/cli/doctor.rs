@@ -25,6 +25,7 @@ use measure::Point;
 use page::{Line, Mark, Section};
 use plan::Plan;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -48,7 +49,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     fit: Fit,
     /// Seconds of each measurement; there is one for each band and each number of workers.
-    #[arg(long, default_value_t = 1.5, value_parser = super::positive)]
+    #[arg(long, default_value_t = 1.5, value_parser = super::seconds)]
     seconds: f64,
     /// Print one JSON object instead of the report.
     #[arg(long)]
@@ -150,7 +151,7 @@ impl Report {
         let (mut set, files) = DataSet::of(source.as_ref())?;
         // Mapped pages of shards are not dropped from memory: they are closed for the measurement.
         let kept = set.folder.then_some(source);
-        set.read(&files, plan.cores, Duration::from_secs_f64(plan.args.seconds))?;
+        set.read(&files, plan.cores, Duration::from_secs_f64(plan.args.seconds));
         let readable = set.readable > 0;
         self.data = Some(set);
         if !readable {
@@ -167,8 +168,12 @@ impl Report {
             .build()?;
         let time = Duration::from_secs_f64(plan.args.seconds);
         let (recipe, stages) = (&plan.preset.transform, plan.bands());
-        let rate = |recipe: &Recipe, stage: &Stage, workers: usize, replay: StageReplay| {
-            measure::point(source, recipe, stage, workers, replay, time)
+        let last = plan.schedule.at(1.0).magnitude;
+        let mut bad = BTreeSet::new();
+        let mut rate = |recipe: &Recipe, stage: &Stage, workers: usize, replay: StageReplay| {
+            let magnitude = recipe.magnitude_at(stage, last, 0.5 * (stage.start + stage.end));
+            let stage = Stage { magnitude, ..stage.clone() };
+            measure::point(source, recipe, &stage, workers, replay, time, &mut bad)
         };
         let smallest = stages[0];
         for workers in measure::ladder(plan.cores) {

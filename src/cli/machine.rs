@@ -2,6 +2,7 @@
 
 pub(crate) mod cgroup;
 mod commit;
+pub(crate) mod files;
 pub(crate) mod mount;
 
 use serde::{Deserialize, Serialize};

@@ -102,6 +102,13 @@ fn positive(text: &str) -> std::result::Result<f64, String> {
     }
 }
 
+/// Seconds that something is measured for: above 0, at most a day.
+fn seconds(text: &str) -> std::result::Result<f64, String> {
+    const DAY: f64 = 86_400.0;
+    let seconds = positive(text)?;
+    if seconds <= DAY { Ok(seconds) } else { Err(format!("expected at most a day, {DAY} seconds")) }
+}
+
 /// Writes to standard output. A reader that has had enough, as `head`, is no error.
 fn print(text: &str) -> crate::Result<()> {
     match std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes()) {

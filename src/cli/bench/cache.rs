@@ -1,9 +1,10 @@
 //! The state of the system's page cache before a window: whether the source's files are in memory.
 //!
-//! Cold means: each file is written back, its pages are released from this process's maps (a mapped page cannot be evicted), and
+//! Cold means: the files are written back once, before the first window; before each their pages are released from this process's maps (a mapped page cannot be evicted), and
 //! the system is asked to drop them (`POSIX_FADV_DONTNEED`). It may refuse, so what is still resident is counted and told. A
 //! machine whose disk is cached again below the system, as a virtual one's, is not colder than that.
 
+use super::super::machine::{self, files};
 use crate::{Error, Result, Source};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -47,17 +48,24 @@ impl Files {
     /// Of a source that was opened by path: its samples' names are `path` or `shard#key`.
     pub(super) fn of(source: &dyn Source) -> Self {
         let mut files: Vec<PathBuf> = Vec::new();
+        // A shard's samples come one after another: it is looked for once.
+        let mut shard = String::new();
         for index in 0..source.len() {
             let name = source.name(index);
-            let path = PathBuf::from(&name);
-            // A folder's file may have a # in its name; a shard's sample is no file.
-            let path = match name.split_once(".tar#") {
-                Some((stem, _)) if !path.is_file() => PathBuf::from(format!("{stem}.tar")),
-                _ => path,
-            };
-            if files.last() != Some(&path) {
-                files.push(path);
+            if !shard.is_empty() && name.starts_with(&shard) {
+                continue;
             }
+            shard.clear();
+            let path = match files::behind(&name) {
+                Some((path, is_shard)) => {
+                    if is_shard {
+                        shard = name[..=path.as_os_str().len()].to_owned();
+                    }
+                    path.to_owned()
+                }
+                None => PathBuf::from(&name),
+            };
+            files.push(path);
         }
         files.dedup();
         Self(files)
@@ -69,13 +77,8 @@ impl Files {
     /// [`Error::Config`] with both sizes.
     pub(super) fn fit_in_memory(&self) -> Result<()> {
         let size: u64 = self.0.iter().filter_map(|path| path.metadata().ok()).map(|data| data.len()).sum();
-        let mut system = sysinfo::System::new();
-        system.refresh_memory();
-        let free = system.available_memory();
         // Where the system does not tell, nobody knows better than the caller.
-        if free == 0 || size <= free / 4 * 3 {
-            return Ok(());
-        }
+        let Some(free) = machine::memory_free().filter(|free| size > free / 4 * 3) else { return Ok(()) };
         let gb = |bytes: u64| bytes as f64 * 1e-9;
         let reason = format!(
             "both reads the files before each warm window, but they have {:.1} GB and {:.1} GB of memory are free; measure \
@@ -84,6 +87,11 @@ impl Files {
             gb(free)
         );
         Err(Error::config("--cache", reason))
+    }
+
+    /// Has what is not yet written of the files written: such pages cannot be evicted.
+    pub(super) fn write_back(&self) {
+        files::write_back(self.0.iter().filter_map(|path| std::fs::File::open(path).ok()));
     }
 
     /// Brings the files into `state` and returns what share of their pages is resident then, `0..=1`, by a sample of the files.
@@ -118,8 +126,8 @@ impl Files {
 
 #[cfg(target_os = "linux")]
 mod system {
+    use super::files;
     use crate::{Error, Result};
-    use rustix::fs::Advice;
     use std::collections::HashSet;
     use std::ffi::c_void;
     use std::fs::File;
@@ -134,9 +142,7 @@ mod system {
         release_maps(files)?;
         for path in files {
             let file = File::open(path).map_err(Error::io(path))?;
-            // Pages that are not yet written stay. Of a file system that cannot write there are none.
-            let _ = file.sync_all();
-            rustix::fs::fadvise(&file, 0, None, Advice::DontNeed).map_err(|e| Error::io(path)(e.into()))?;
+            files::evict(&file, 0, None).map_err(Error::io(path))?;
         }
         Ok(())
     }
@@ -238,6 +244,7 @@ mod tests {
         for Files(paths) in &files {
             std::fs::write(&paths[0], vec![7; 1 << 20]).unwrap();
         }
+        files[0].write_back();
         let resident = files.each_ref().map(|files| files.prepare(Cache::Warm).unwrap());
         assert_eq!(resident, [1.0, 1.0]);
         // SAFETY: nobody else has the file.

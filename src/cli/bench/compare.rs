@@ -53,7 +53,7 @@ pub(super) fn read(path: &Path, kind: super::report::Kind) -> Result<Report> {
 
 impl Comparison {
     pub(super) fn of(before: &Report, now: &Report) -> Self {
-        let find = |row: &Row, among: &Report| among.rows.iter().find(|other| other.key == row.key).cloned();
+        let find = |row: &Row, among: &Report| among.rows.iter().find(|other| other.key.is_same_row(&row.key)).cloned();
         let missing = |from: &Report, in_: &Report| {
             let names = from.rows.iter().filter(|row| find(row, in_).is_none());
             names.map(|row| row.key.words()).collect::<Vec<_>>()
@@ -165,7 +165,7 @@ fn differences(before: &Report, now: &Report) -> Vec<String> {
         }
     }
     type Setting = (&'static str, fn(&Report) -> Value);
-    let settings: [Setting; 10] = [
+    let settings: [Setting; 9] = [
         ("source", |r| r.source.clone().into()),
         ("images in the source", |r| r.images.into()),
         ("engine", |r| r.engine.clone().into()),
@@ -173,12 +173,33 @@ fn differences(before: &Report, now: &Report) -> Vec<String> {
         ("batch size", |r| r.batch_size.into()),
         ("batches made ahead", |r| r.prefetch.into()),
         ("scale margin", |r| r.scale_margin.into()),
-        ("replay", |r| r.replay.into()),
         ("model", |r| r.model.clone()),
         ("training threads", |r| r.threads.into()),
     ];
     for (what, value) in settings {
         compare(what, value(before), value(now));
+    }
+    // Reports of older versions lack these, or have no use for them.
+    let newer: [Setting; 4] = [
+        ("schedule", |r| r.schedule.clone().into()),
+        ("seed", |r| r.seed.into()),
+        ("replay capacity", |r| r.replay_capacity.into()),
+        ("patch", |r| r.patch.into()),
+    ];
+    for (what, value) in newer {
+        let (before, now) = (value(before), value(now));
+        if !before.is_null() && !now.is_null() {
+            compare(what, before, now);
+        }
+    }
+    for row in &now.rows {
+        let Some(earlier) = before.rows.iter().find(|other| other.key.is_same_row(&row.key)) else { continue };
+        let name = row.key.words();
+        if earlier.key.magnitude.is_some() && row.key.magnitude.is_some() {
+            compare(&format!("magnitude at {name}"), earlier.key.magnitude.into(), row.key.magnitude.into());
+        }
+        let times = |row: &Row, report: &Report| row.key.replay.or(report.replay);
+        compare(&format!("replay at {name}"), times(earlier, before).into(), times(row, now).into());
     }
     let fields =
         |value: &Value| value.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect::<Vec<_>>();
@@ -260,6 +281,30 @@ mod tests {
                 "recipe, flip: 0.5 then, 0.25 now"
             ]
         );
+    }
+
+    #[test]
+    fn rows_of_one_name_that_were_made_otherwise_are_compared_with_a_warning() {
+        let mut before = fixed(&BEFORE[..1]);
+        let mut now = fixed(&BEFORE[..1]);
+        (before.rows[0].key.magnitude, now.rows[0].key.magnitude) = (Some(2.0), Some(9.0));
+        // The earlier report has it for all rows.
+        now.rows[0].key.replay = Some(2);
+        (before.schedule, now.schedule) = (Some("efficient_train".into()), Some("constant".into()));
+        (now.seed, now.replay_capacity) = (Some(7), Some(64));
+        let comparison = Comparison::of(&before, &now);
+        assert_eq!((comparison.rows.len(), comparison.only_now.len()), (1, 0));
+        let row = "96 px, 2 workers, warm";
+        let expected = [
+            "schedule: efficient_train then, constant now".to_owned(),
+            "seed: 0 then, 7 now".to_owned(),
+            format!("magnitude at {row}: 2.0 then, 9.0 now"),
+            format!("replay at {row}: 1 then, 2 now"),
+        ];
+        assert_eq!(comparison.warnings, expected);
+        // What an older report does not tell is no difference.
+        (before.schedule, before.seed, before.rows[0].key.magnitude) = (None, None, None);
+        assert_eq!(Comparison::of(&before, &now).warnings, expected[3..]);
     }
 
     #[test]

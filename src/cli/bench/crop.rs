@@ -1,6 +1,6 @@
 //! `bandfeed bench crop`: decoded pixels to a finished slot of a batch, with no file and no decoder in the window.
 
-use super::options::{CacheChoice, Common, Making, Shape, Target, at_own_magnitude};
+use super::options::{CacheChoice, Common, Making, Shape, Target, at_own_magnitude, magnitude};
 use super::report::{Key, Kind, NOT_CUT, Report};
 use super::rounds::{self, Done, Input, Window};
 use super::show::Outlet;
@@ -72,7 +72,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             for crop in crops.into_iter().take(if uncut { 1 } else { usize::MAX }) {
                 let name = if uncut { NOT_CUT.to_owned() } else { crop.to_string() };
                 let (stage, band) = (target.number, Some(target.stage.band));
-                let key = Key { stage, band, workers, crop: Some(name), ..Key::default() };
+                let magnitude = magnitude(&recipe, target);
+                let key = Key { stage, band, workers, crop: Some(name), magnitude, ..Key::default() };
                 rows.push((key, place, Stage { crop, ..target.stage.clone() }));
             }
         }

@@ -3,7 +3,7 @@
 use super::super::machine;
 use super::cache::Cache;
 use super::options::{self, Common, Making, Shape, Target, at_own_magnitude};
-use super::report::{Key, Kind, Report};
+use super::report::{Key, Kind, Report, Row};
 use super::rounds::{self, Input, Window};
 use super::show::Outlet;
 use crate::engine::Cpu;
@@ -33,10 +33,11 @@ pub(super) struct Feed {
     pub(super) prefetch: usize,
     #[command(flatten)]
     pub(super) making: Making,
-    /// How often a decoded image is used: batches have 1/N new images, the rest comes from a replay buffer.
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub(super) replay: u32,
-    /// Batches' worth of new images in the replay buffer.
+    /// How often a decoded image is used: batches have 1/N new images, the rest comes from a replay buffer; 1 is none [default: the
+    /// stage's own, none for bands].
+    #[arg(long, value_name = "N")]
+    replay: Option<u32>,
+    /// Batches' worth of new images in the replay buffer of --replay.
     #[arg(long, default_value_t = 64, value_name = "N")]
     replay_capacity: u32,
     /// How the band is cut: lanczos, fourier, fourier-half-pixel [default: lanczos, or the stage's own].
@@ -54,7 +55,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let mut rows: Vec<(Key, &Target)> = Vec::new();
     for workers in common.workers() {
         for &cache in common.cache.states() {
-            rows.extend(targets.iter().map(|target| (feed.key(target, workers, cache), target)));
+            rows.extend(targets.iter().map(|target| (feed.key(&recipe, target, workers, cache), target)));
         }
     }
     let keys = rows.iter().map(|(key, _)| key.clone()).collect();
@@ -68,13 +69,15 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 impl Feed {
-    pub(super) fn key(&self, target: &Target, workers: usize, cache: Cache) -> Key {
+    pub(super) fn key(&self, recipe: &Recipe, target: &Target, workers: usize, cache: Cache) -> Key {
         Key {
             stage: target.number,
             band: Some(target.stage.band),
             workers,
             cache: Some(cache),
             crop: Some(target.stage.crop.to_string()),
+            magnitude: options::magnitude(recipe, target),
+            replay: Some(options::replay(target, self.replay, self.replay_capacity).times),
             ..Key::default()
         }
     }
@@ -83,7 +86,13 @@ impl Feed {
     pub(super) fn describe(&self, report: &mut Report, batch_size: usize) {
         report.batch_size = Some(batch_size);
         report.prefetch = Some(self.prefetch);
-        report.replay = Some(self.replay);
+        let times = |row: &Row| row.key.replay;
+        report.replay = report
+            .rows
+            .first()
+            .and_then(times)
+            .filter(|_| report.rows.windows(2).all(|w| times(&w[0]) == times(&w[1])));
+        report.replay_capacity = self.replay.filter(|&times| times > 1).map(|_| self.replay_capacity);
         report.crop = report.rows.first().and_then(|row| row.key.crop.clone());
     }
 

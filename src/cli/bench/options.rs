@@ -39,7 +39,7 @@ pub(super) struct Common {
     #[arg(long, value_enum, default_value_t = CacheChoice::Warm, value_name = "STATE")]
     pub(super) cache: CacheChoice,
     /// Seconds of each measurement.
-    #[arg(long, default_value_t = 3.0, value_parser = super::super::positive)]
+    #[arg(long, default_value_t = 3.0, value_parser = super::super::seconds)]
     pub(super) seconds: f64,
     /// Rounds over all rows; the median over the rounds is shown.
     #[arg(long, default_value_t = 3)]
@@ -145,6 +145,16 @@ pub(super) struct Shape {
     pub(super) patch: u32,
 }
 
+/// As schedules have it: no decoder here makes a larger image.
+const LARGEST_BASE: u32 = 1 << 16;
+
+/// Refuses a file that could not be written later. What is in it stays, and none is left behind where there was none.
+fn writable(path: &Path) -> Result<()> {
+    let there = path.symlink_metadata().is_ok();
+    std::fs::OpenOptions::new().append(true).create(true).open(path).map_err(Error::io(path))?;
+    if there { Ok(()) } else { std::fs::remove_file(path).map_err(Error::io(path)) }
+}
+
 impl Common {
     pub(super) fn rounds(&self) -> u64 {
         self.rounds.max(1) as u64
@@ -157,7 +167,8 @@ impl Common {
     /// Refuses what would fail after the measurement.
     ///
     /// # Errors
-    /// [`Error::Config`] for no worker, a plot that is no .png, or a folder that is not there.
+    /// [`Error::Config`] for no worker, a plot that is no .png, or a folder that is not there; [`Error::Io`] for a file that cannot
+    /// be written.
     pub(super) fn check(&self) -> Result<()> {
         if self.workers.contains(&0) {
             return Err(Error::config("--workers", "0: expected at least 1"));
@@ -171,7 +182,14 @@ impl Common {
                 return Err(Error::config(option, format!("there is no folder {}", folder.display())));
             }
         }
+        let svg = self.plot.as_ref().map(|path| path.with_extension("svg"));
+        [&self.out, &self.plot, &svg].into_iter().flatten().try_for_each(|path| writable(path))?;
         if self.cache != CacheChoice::Warm { super::cache::supported() } else { Ok(()) }
+    }
+
+    /// The schedule, where the rows have more of it than their bands.
+    pub(super) fn schedule_of_stages(&self) -> Option<String> {
+        self.stages.as_ref().map(|_| self.schedule.clone())
     }
 
     /// The bands or stages to measure.
@@ -180,6 +198,13 @@ impl Common {
     /// [`Error::Config`] for a schedule that does not fit, or a stage that it does not have.
     pub(super) fn targets(&self, making: &Making, recipe: &Recipe, shape: Shape) -> Result<Vec<Target>> {
         let Shape { batch_size, crop, patch } = shape;
+        if self.base == 0 || self.base > LARGEST_BASE {
+            return Err(Error::config("--base", format!("{}: expected 1 to {LARGEST_BASE}", self.base)));
+        }
+        if let Some(band) = self.bands.iter().find(|&&band| band == 0 || band > self.base) {
+            let reason = format!("{band}: expected 1 to the base size, {}", self.base);
+            return Err(Error::config("--bands", reason));
+        }
         let schedule = || Schedule::named(&self.schedule, &Options { base: self.base, patch, ..Options::default() });
         let Some(stages) = &self.stages else {
             let mut bands = self.bands.clone();
@@ -225,7 +250,7 @@ impl Making {
 }
 
 /// `recipe` for a loader whose one stage has the magnitude to use, whatever rule made it ([`Target::stage`]).
-pub(super) fn at_own_magnitude(recipe: &Recipe) -> Recipe {
+pub(crate) fn at_own_magnitude(recipe: &Recipe) -> Recipe {
     let mut recipe = recipe.clone();
     if recipe.augment.as_ref().is_some_and(|policy| policy.follows_magnitude()) {
         recipe.augment = recipe.augment.map(|policy| policy.without_magnitude());
@@ -234,9 +259,18 @@ pub(super) fn at_own_magnitude(recipe: &Recipe) -> Recipe {
     recipe
 }
 
-/// The target's replay, unless the command line has its own.
-pub(super) fn replay(target: &Target, times: u32, capacity: u32) -> StageReplay {
-    if times > 1 { StageReplay { times, capacity } } else { target.stage.replay }
+/// RandAugment's magnitude at the target; `None` where the recipe has no policy that follows one.
+pub(super) fn magnitude(recipe: &Recipe, target: &Target) -> Option<f64> {
+    recipe.augment.as_ref().filter(|policy| policy.follows_magnitude()).map(|_| target.stage.magnitude)
+}
+
+/// The target's replay, unless the command line has its own; 1 is none.
+pub(super) fn replay(target: &Target, times: Option<u32>, capacity: u32) -> StageReplay {
+    match times {
+        None => target.stage.replay,
+        Some(1) => StageReplay::OFF,
+        Some(times) => StageReplay { times, capacity },
+    }
 }
 
 #[cfg(test)]
@@ -289,6 +323,28 @@ mod tests {
         for list in ["", "0", "3-1", "two", "1,,2"] {
             assert!(list.parse::<Stages>().is_err(), "`{list}`");
         }
+    }
+
+    #[test]
+    fn bands_that_no_loader_makes_are_refused() {
+        for (words, part) in [
+            (&["--bands", "32", "--base", "0"][..], "--base: 0: expected 1 to"),
+            (&["--bands", "32,0"], "--bands: 0: expected 1 to the base size, 224"),
+            (&["--bands", "300"], "--bands: 300: expected 1 to the base size, 224"),
+        ] {
+            let error = targets(words).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_stage_s_own_replay_can_be_turned_off() {
+        let mut target = targets(&["--bands", "96"]).unwrap().remove(0);
+        target.stage.replay = StageReplay { times: 4, capacity: 9 };
+        let of = |times| replay(&target, times, 16);
+        let expected =
+            [StageReplay { times: 4, capacity: 9 }, StageReplay::OFF, StageReplay { times: 2, capacity: 16 }];
+        assert_eq!([of(None), of(Some(1)), of(Some(2))], expected);
     }
 
     #[test]

@@ -13,7 +13,7 @@ const NEEDED: &str = "needed to keep the trainer busy: (base/B)² x the rate at 
 /// In the legend where there are several such lines, in their curves' colours.
 const NEEDED_DASHED: &str = "dashed: needed to keep the trainer busy, (base/B)² x the rate at the base";
 
-/// Place of the palette's grey.
+/// Place of the palette's grey, after the colours of curves.
 const GREY: usize = 6;
 
 /// Rows that differ in band or stage only.
@@ -34,12 +34,25 @@ pub(super) fn chart(report: &Report) -> Chart {
         Kind::Loader => "Loader",
         Kind::Train => "Trainer and loader",
     };
-    let mut rates = panel(report, "images/s", "Images a second, median and range of the rounds");
-    let mut relative = panel(report, "times the rate at the base", "Relative to the base size");
+    // As even as can be: seven curves are four and three.
+    let parts = curves.len().div_ceil(GREY).max(1);
+    let each = curves.len().div_ceil(parts).max(1);
+    let mut panels = Vec::new();
+    for (part, curves) in curves.chunks(each).enumerate() {
+        let of = if parts > 1 { format!(" ({} of {parts})", part + 1) } else { String::new() };
+        panels.extend(pair(report, curves, &of));
+    }
+    panels.extend(whole(report));
+    Chart { title: format!("{what}, {last}"), subtitle: machine(report), panels }
+}
+
+/// Rates and ratios of as many curves as the palette has colours.
+fn pair(report: &Report, curves: &[Curve<'_>], of: &str) -> Vec<Panel> {
+    let mut rates = panel(report, "images/s", &format!("Images a second, median and range of the rounds{of}"));
+    let mut relative = panel(report, "times the rate at the base", &format!("Relative to the base size{of}"));
     let several = curves.iter().filter(|curve| curve.has_need).count() > 1;
     for (place, curve) in curves.iter().enumerate() {
-        let drawn =
-            |name: &str, style, points| Series { color: Some(place % GREY), ..Series::new(name, style, points) };
+        let drawn = |name: &str, style, points| Series { color: Some(place), ..Series::new(name, style, points) };
         let range = |(x, row): &(f64, &Row)| [(*x, row.min), (*x, row.max), (*x, f64::NAN)];
         let rate = curve.points(|row| row.images_per_second);
         rates.series.push(drawn(&curve.name, Style::Line, rate.clone()));
@@ -64,9 +77,7 @@ pub(super) fn chart(report: &Report) -> Chart {
     }
     // Without the base size there is nothing to relate to.
     let is_related = report.rows.iter().any(|row| row.relative.is_some());
-    let mut panels = if is_related { vec![rates, relative] } else { vec![rates] };
-    panels.extend(whole(report));
-    Chart { title: format!("{what}, {last}"), subtitle: machine(report), panels }
+    if is_related { vec![rates, relative] } else { vec![rates] }
 }
 
 fn grey(name: &str, points: Vec<(f64, f64)>) -> Series {
@@ -233,6 +244,24 @@ mod tests {
         let found: Vec<_> = curves.iter().map(|curve| (curve.name.as_str(), points(curve))).collect();
         let of = |rate| vec![(96.0, rate), (224.0, 5.0)];
         assert_eq!(found, [("fourier", of(10.0)), ("lanczos", of(20.0))]);
+    }
+
+    #[test]
+    fn no_two_curves_of_a_panel_have_one_colour() {
+        let rows: Vec<_> = (0..7).flat_map(|_| [(96, 10.0, 9.0, 11.0), (224, 5.0, 4.0, 6.0)]).collect();
+        let mut report = fixed(&rows);
+        for (place, row) in report.rows.iter_mut().enumerate() {
+            row.key.workers = 1 + place / 2;
+        }
+        relate(&mut report.rows, 224);
+        let chart = chart(&report);
+        let named = |panel: &Panel| {
+            let curves = panel.series.iter().filter(|series| series.name.contains("worker"));
+            curves.map(|series| series.color.unwrap()).collect::<Vec<_>>()
+        };
+        let found: Vec<_> = chart.panels.iter().map(named).collect();
+        assert_eq!(found, [vec![0, 1, 2, 3], vec![0, 1, 2, 3], vec![0, 1, 2], vec![0, 1, 2]]);
+        assert!(chart.panels[2].title.ends_with("(2 of 2)"), "{}", chart.panels[2].title);
     }
 
     #[test]

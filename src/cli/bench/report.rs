@@ -34,7 +34,7 @@ impl std::fmt::Display for Kind {
     }
 }
 
-/// What names a row: two rows with the same key were measured alike.
+/// What names a row, and what it was measured with.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Key {
     /// Number of the schedule's stage, from 1, where stages were asked for.
@@ -57,6 +57,12 @@ pub(super) struct Key {
     /// Of `bench train`: `model`, `loader` or `both`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) part: Option<String>,
+    /// RandAugment's, where the recipe has it. This and `replay` do not name a row: [`Key::is_same_row`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) magnitude: Option<f64>,
+    /// Uses of a decoded image; 1 is no replay. `None` where no loader is measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) replay: Option<u32>,
 }
 
 /// The crop of a row at the base size.
@@ -84,6 +90,13 @@ impl Key {
         });
         words.extend(self.cache.map(|cache| cache.to_string()));
         words
+    }
+
+    /// Whether this is another report's row of the same name. It may have been measured with another magnitude or replay, which
+    /// older reports do not tell.
+    pub(super) fn is_same_row(&self, other: &Self) -> bool {
+        let name = |key: &Self| Self { magnitude: None, replay: None, ..key.clone() };
+        name(self) == name(other)
     }
 
     /// Whether two rows differ in band and stage only. What is not cut belongs to every way of cutting.
@@ -172,8 +185,20 @@ pub(super) struct Report {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) crop: Option<String>,
     pub(super) scale_margin: f64,
+    /// Uses of a decoded image where all rows have the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) replay: Option<u32>,
+    /// Batches' worth of new images, where `--replay` was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) replay_capacity: Option<u32>,
+    /// Whose stages were measured, where stages were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) schedule: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) seed: Option<u64>,
+    /// Side of the model's patches in pixels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) patch: Option<u32>,
     /// Shape of the model and the threads that train it.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub(super) model: Value,
@@ -223,6 +248,10 @@ impl Report {
             crop: None,
             scale_margin,
             replay: None,
+            replay_capacity: None,
+            schedule: common.schedule_of_stages(),
+            seed: Some(common.seed),
+            patch: None,
             model: Value::Null,
             threads: None,
             peak_memory_bytes: machine::peak_memory(),
@@ -252,7 +281,17 @@ impl Report {
             Some(other) => return Err(wrong(format!("has the format `{other}`, expected `{FORMAT}`; {form}"))),
             None => return Err(wrong(format!("is no report of bandfeed bench: no \"format\": \"{FORMAT}\"; {form}"))),
         }
-        serde_json::from_value(value).map_err(|e| wrong(format!("is a damaged report of bandfeed bench: {e}; {form}")))
+        let damaged = |what: String| wrong(format!("is a damaged report of bandfeed bench: {what}; {form}"));
+        let report: Self = serde_json::from_value(value).map_err(|e| damaged(e.to_string()))?;
+        for row in &report.rows {
+            if [row.images_per_second, row.min, row.max].iter().any(|rate| !(rate.is_finite() && *rate > 0.0)) {
+                return Err(damaged(format!(
+                    "images_per_second, min and max of `{}` are not all above 0",
+                    row.key.words()
+                )));
+            }
+        }
+        Ok(report)
     }
 
     /// The series' words that tell this report's rows apart.
@@ -331,6 +370,10 @@ pub(super) mod tests {
             crop: Some("lanczos".into()),
             scale_margin: 2.0,
             replay: Some(1),
+            replay_capacity: None,
+            schedule: None,
+            seed: Some(0),
+            patch: None,
             model: Value::Null,
             threads: None,
             peak_memory_bytes: None,
@@ -376,6 +419,11 @@ pub(super) mod tests {
         let report = fixed(&[(96, 2000.123, 1900.0, 2100.0), (224, 1000.0, 990.0, 1010.0)]);
         std::fs::write(&path, report.json()).unwrap();
         assert_eq!(Report::read(&path).unwrap(), report);
+        // One written before these were.
+        let mut old = serde_json::to_value(&report).unwrap();
+        old.as_object_mut().unwrap().remove("seed").unwrap();
+        std::fs::write(&path, old.to_string()).unwrap();
+        assert_eq!(Report::read(&path).unwrap(), Report { seed: None, ..report });
     }
 
     #[test]
@@ -398,6 +446,8 @@ pub(super) mod tests {
             let error = error(text);
             assert!(error.contains("report.json: ") && error.contains(part) && error.contains("--out"), "{error}");
         }
+        let zero = error(&fixed(&[(96, 0.0, 0.0, 1.0)]).json());
+        assert!(zero.contains("damaged report") && zero.contains("96 px, 2 workers, warm"), "{zero}");
         assert!(matches!(Report::read(&folder.path().join("none")), Err(Error::Io { .. })));
     }
 

@@ -135,6 +135,7 @@ impl Input {
         let source = crate::source::open(&common.source)?;
         let touched = common.cache.states().contains(&Cache::Cold);
         let files = touched.then(|| Files::of(&*source));
+        files.iter().for_each(Files::write_back);
         if let Some(files) = files.as_ref().filter(|_| common.cache.states().contains(&Cache::Warm)) {
             files.fit_in_memory()?;
         }

@@ -29,18 +29,31 @@ impl<'a> Outlet<'a> {
     /// # Errors
     /// [`Error::Io`] for a file that cannot be written.
     pub(super) fn put(&self, report: &Report, recipe: &Recipe, more: &str) -> Result<ExitCode> {
-        let Common { json, out, plot, against, fail_below, .. } = self.common;
-        // Files first: a figure that took minutes must not be lost to a closed pipe.
-        if let Some(path) = out {
-            std::fs::write(path, report.json() + "\n").map_err(Error::io(path))?;
-        }
-        if let Some(path) = plot {
-            let chart = super::plot::chart(report);
-            chart.write_png(path)?;
-            chart.write_svg(&path.with_extension("svg"))?;
-        }
-        let text = if *json { report.json() + "\n" } else { format!("{}{more}", text(report, recipe)) };
+        let json = self.common.json;
+        // Files first: a figure that took minutes must not be lost to a closed pipe, nor the text to a full disk.
+        let written = [self.write(report), self.draw(report)];
+        let text = if json { report.json() + "\n" } else { format!("{}{more}", text(report, recipe)) };
         super::super::print(&text)?;
+        let code = self.compare(report)?;
+        written.into_iter().collect::<Result<()>>()?;
+        Ok(code)
+    }
+
+    fn write(&self, report: &Report) -> Result<()> {
+        let Some(path) = &self.common.out else { return Ok(()) };
+        std::fs::write(path, report.json() + "\n").map_err(Error::io(path))
+    }
+
+    fn draw(&self, report: &Report) -> Result<()> {
+        let Some(path) = &self.common.plot else { return Ok(()) };
+        let chart = super::plot::chart(report);
+        chart.write_png(path)?;
+        chart.write_svg(&path.with_extension("svg"))
+    }
+
+    /// Failure where `--fail-below` says so.
+    fn compare(&self, report: &Report) -> Result<ExitCode> {
+        let Common { json, against, fail_below, .. } = self.common;
         let Some((before, path)) = self.before.as_ref().zip(against.as_deref()) else { return Ok(ExitCode::SUCCESS) };
         let comparison = Comparison::of(before, report);
         if *json {
@@ -137,6 +150,7 @@ fn columns(report: &Report) -> Vec<(&'static str, Vec<Option<String>>)> {
     let fixed = |value: Option<f64>, digits: usize| value.map(|value| format!("{value:.digits$}"));
     // A state that nobody asked about is left as it is, and not told.
     let told = report.rows.iter().any(|row| row.resident.is_some());
+    let replayed = report.rows.iter().any(|row| row.key.replay > Some(1));
     vec![
         column("stage", &|r| r.key.stage.map(|number| number.to_string())),
         column("band", &|r| Some(r.key.band.map_or("whole".into(), |band| band.to_string()))),
@@ -145,6 +159,7 @@ fn columns(report: &Report) -> Vec<(&'static str, Vec<Option<String>>)> {
         column("decoder", &|r| r.key.decoder.clone()),
         column("crop", &|r| r.key.crop.clone().filter(|_| report.crop.is_none())),
         column("cache", &|r| r.key.cache.filter(|_| told).map(|cache| cache.to_string())),
+        column("replay", &|r| r.key.replay.filter(|_| replayed).map(|times| times.to_string())),
         column("images/s", &|r| Some(format!("{:.0}", r.images_per_second))),
         column("min..max", &|r| Some(format!("{:.0}..{:.0}", r.min, r.max))),
         column("rate", &|r| r.relative.map(|rate| format!("{rate:.2}x"))),
@@ -184,8 +199,8 @@ fn foot(report: &Report) -> String {
     if kept.fold(0.0, f64::max) > 0.5 {
         text += "The system did not evict the files as it was asked: the cold rows are not cold.\n";
     }
-    if let Some(times) = report.replay.filter(|&times| times > 1) {
-        text += &format!("images/s and the times count every use of an image; one of {times} was decoded.\n");
+    if any(|r| r.key.replay > Some(1)) {
+        text += "replay: uses of a decoded image. images/s and the times count every use.\n";
     }
     if report.bad_files > 0 {
         text += &format!("{} files gave no image; `bandfeed decode` tells why\n", report.bad_files);

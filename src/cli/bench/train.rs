@@ -84,6 +84,12 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let input = Input::open(common)?;
     let mut settings = preset.train;
     model.apply(&mut settings);
+    if settings.init.is_some() {
+        return Err(Error::config(
+            "--init",
+            "bench train begins with random weights: what a step costs does not depend on them",
+        ));
+    }
     let config = train_config(&settings, *patch, 0.0, input.source.classes().len())?;
     config.check()?;
     // Told before anything is measured.
@@ -95,7 +101,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
                 // The model alone has its batches in memory, and is measured once for each number of workers.
                 let parts =
                     Part::ALL.into_iter().filter(|part| *part != Part::Model || cache == common.cache.states()[0]);
-                rows.extend(parts.map(|part| (key(feed, target, workers, cache, part), part, target)));
+                rows.extend(parts.map(|part| (key(feed, &recipe, target, workers, cache, part), part, target)));
             }
         }
     }
@@ -109,12 +115,13 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     feed.describe(&mut report, *batch_size);
     report.model = serde_json::to_value(&config.model).expect("a model's shape is plain data");
     report.threads = Some(threads);
+    report.patch = Some(*patch);
     let more = format!("\n{}", verdicts(&report));
     outlet.put(&report, &recipe, &more)
 }
 
-fn key(feed: &Feed, target: &Target, workers: usize, cache: Cache, part: Part) -> Key {
-    let key = feed.key(target, workers, cache);
+fn key(feed: &Feed, recipe: &Recipe, target: &Target, workers: usize, cache: Cache, part: Part) -> Key {
+    let key = feed.key(recipe, target, workers, cache);
     let cache = key.cache.filter(|_| part != Part::Model);
     Key { part: Some(part.name().into()), cache, ..key }
 }

@@ -2,11 +2,11 @@
 
 use super::page::{Line, size};
 use super::storage::{self, Reads, Storage};
-use crate::cli::machine::mount::Place;
+use crate::cli::machine::{files, mount::Place};
 use crate::decode::{Decoder, Format, Limits};
 use crate::{Error, Result, Source};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Facts of a data set. Means and shares are over the sampled images.
@@ -29,6 +29,8 @@ pub(super) struct DataSet {
     pub(super) progressive: f64,
     pub(super) storage: Option<Storage>,
     pub(super) reads: Option<Reads>,
+    /// Why there are none.
+    pub(super) not_read: Option<String>,
 }
 
 /// Files that reading is measured on: some images, or some shards.
@@ -60,6 +62,7 @@ impl DataSet {
             progressive: 0.0,
             storage: None,
             reads: None,
+            not_read: None,
         };
         let (start, wanted) = (Instant::now(), SAMPLE.min(source.len()));
         let mut buffer = Vec::new();
@@ -97,16 +100,21 @@ impl DataSet {
         Ok((set, files))
     }
 
-    /// Reads from the files. Shards must not be mapped meanwhile: mapped pages are not dropped.
-    pub(super) fn read(&mut self, files: &Files, threads: usize, most: Duration) -> Result<()> {
+    /// Reads from the files, or notes why not: training does not depend on it. Shards must not be mapped meanwhile: mapped pages
+    /// are not dropped.
+    pub(super) fn read(&mut self, files: &Files, threads: usize, most: Duration) {
         if files.paths.is_empty() {
-            return Ok(());
+            self.not_read = Some("the names of the files are not plain text".into());
+            return;
         }
-        self.reads = Some(match files.folder {
-            true => storage::read_images(&files.paths, threads, most)?,
-            false => storage::read_shards(&files.paths, self.mean_bytes as u64, threads, most)?,
-        });
-        Ok(())
+        let reads = match files.folder {
+            true => storage::read_images(&files.paths, threads, most),
+            false => storage::read_shards(&files.paths, self.mean_bytes as u64, threads, most),
+        };
+        match reads {
+            Ok(reads) => self.reads = Some(reads),
+            Err(error) => self.not_read = Some(error.to_string()),
+        }
     }
 
     /// About so many bytes in all, by the mean.
@@ -149,9 +157,7 @@ impl DataSet {
         }
         lines.push(self.place());
         lines.extend(self.reads.iter().flat_map(|reads| self.reading(reads)));
-        if self.reads.is_none() {
-            lines.push(Line::note("reading", "not measured: the names of the files are not plain text"));
-        }
+        lines.extend(self.not_read.iter().map(|why| Line::note("reading", format!("not measured: {why}"))));
         lines
     }
 
@@ -208,17 +214,11 @@ impl DataSet {
 impl Files {
     /// Adds the file of an image by its name: its own, or the shard before the `#`.
     fn note(&mut self, name: &str) {
-        if Path::new(name).is_file() {
-            self.paths.push(name.into());
-            return;
-        }
-        let shard = name.match_indices('#').map(|(at, _)| Path::new(&name[..at])).find(|path| path.is_file());
-        if let Some(shard) = shard {
-            self.folder = false;
-            // Names come in the order of the shards.
-            if self.paths.last().is_none_or(|last| last != shard) {
-                self.paths.push(shard.to_owned());
-            }
+        let Some((path, shard)) = files::behind(name) else { return };
+        self.folder &= !shard;
+        // Names come in the order of the shards.
+        if !shard || self.paths.last().is_none_or(|last| last != path) {
+            self.paths.push(path.to_owned());
         }
     }
 }
@@ -249,10 +249,15 @@ mod tests {
         assert!((60.0..80.0).contains(&set.mean_width), "{set:?}");
         assert_eq!(files.paths.len(), source.len());
         assert!(set.first_error.as_ref().unwrap().contains(broken.to_str().unwrap()), "{set:?}");
-        set.read(&files, 1, Duration::from_millis(20)).unwrap();
+        set.read(&files, 1, Duration::from_millis(20));
         assert!(set.reads.as_ref().unwrap().opens_per_second.is_some());
         let bad = set.lines().into_iter().find(|line| line.name == "bad files").unwrap();
         assert_eq!(bad.mark, super::super::page::Mark::Note);
+        // Files that are gone by then keep nobody from training.
+        set.reads = None;
+        set.read(&Files { folder: true, paths: vec![folder.path().join("gone")] }, 1, Duration::from_millis(20));
+        let line = set.lines().into_iter().find(|line| line.name == "reading").unwrap();
+        assert!(line.mark == super::super::page::Mark::Note && line.text.contains("gone"), "{}", line.text);
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! A short measurement of the loader on this machine: images a second by workers and by band.
 
+use crate::cli::bench::at_own_magnitude;
 use crate::loader::{Loader, OnBadFile};
 use crate::schedule::StageReplay;
+use crate::source::Subset;
 use crate::{Recipe, Result, Schedule, Source, Stage};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +20,9 @@ pub(super) struct Point {
     pub(super) read_share: f64,
 }
 
-/// Makes batches of a stage for some time, with nothing consuming them.
+/// Makes batches of a stage for some time, with nothing consuming them, at the stage's magnitude whatever rule made it.
+///
+/// Files in `bad`, by index, are left out, and those met here are added: each is warned of once.
 pub(super) fn point(
     source: &Arc<dyn Source>,
     recipe: &Recipe,
@@ -25,16 +30,20 @@ pub(super) fn point(
     workers: usize,
     replay: StageReplay,
     time: Duration,
+    bad: &mut BTreeSet<u32>,
 ) -> Result<Point> {
     /// Small beside a stage's own batches, so that few of them make an even measurement.
     const BATCH: usize = 64;
     const AHEAD: usize = 4;
-    let batch_size = BATCH.min(source.len());
-    let own = recipe.augment.as_ref().and_then(|policy| policy.magnitude());
-    let magnitude = own.unwrap_or(stage.magnitude);
-    let stage = Stage { batch_size, accumulate: 1, replay, magnitude, ..stage.clone() };
-    let mut loader = Loader::builder(source.clone(), Schedule::fixed(stage.clone()).with_epochs(1e9)?)
-        .recipe(recipe.clone())
+    let good: Vec<u32> = (0..source.len() as u32).filter(|index| !bad.contains(index)).collect();
+    let source: Arc<dyn Source> =
+        if bad.is_empty() { source.clone() } else { Arc::new(Subset::new(source.clone(), good.clone())?) };
+    // A replay's batch is a multiple of its times.
+    let times = replay.times.max(1) as usize;
+    let batch_size = (BATCH.min(source.len()) / times).max(1) * times;
+    let stage = Stage { batch_size, accumulate: 1, replay, ..stage.clone() };
+    let mut loader = Loader::builder(source, Schedule::fixed(stage.clone()).with_epochs(1e9)?)
+        .recipe(at_own_magnitude(recipe))
         .workers(workers)
         .prefetch(AHEAD)
         .on_bad_file(OnBadFile::Substitute)
@@ -55,6 +64,7 @@ pub(super) fn point(
     }
     let seconds = start.elapsed().as_secs_f64();
     let counters = loader.counters();
+    bad.extend(loader.bad_files().iter().map(|file| good[file.index as usize]));
     let busy = counters.read + counters.decode + counters.render();
     Ok(Point {
         band: stage.band,
@@ -93,7 +103,7 @@ mod tests {
         let time = Duration::from_millis(20);
         let replay = StageReplay { times: 2, capacity: 4 };
         for replay in [StageReplay::OFF, replay] {
-            let point = point(&source, &Recipe::default(), &stage, 1, replay, time).unwrap();
+            let point = point(&source, &Recipe::default(), &stage, 1, replay, time, &mut BTreeSet::new()).unwrap();
             assert!(point.images_per_second > 1.0 && point.band == 32, "{point:?}");
             assert!((0.0..1.0).contains(&point.read_share));
         }

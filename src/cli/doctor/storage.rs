@@ -4,6 +4,7 @@
 //! that are told not to wait for a disk. Only then is a figure called cold. What the disk, a hypervisor or a server keeps in
 //! memory of its own can not be seen from here.
 
+use crate::cli::machine::files;
 use crate::cli::machine::mount::{self, Place};
 use crate::rng::{Draw, Purpose};
 use crate::{Error, Result};
@@ -116,18 +117,50 @@ struct Piece {
 const MOST_BYTES: u64 = 128 << 20;
 const MOST_PIECES: usize = 1024;
 
-/// Reads image files, in a random order.
-pub(super) fn read_images(images: &[PathBuf], threads: usize, most: Duration) -> Result<Reads> {
-    let mut pieces = Vec::new();
-    for (file, path) in images.iter().enumerate().take(MOST_PIECES) {
-        pieces.push(Piece { file, start: 0, len: std::fs::metadata(path).map_err(Error::io(path))?.len() });
+/// Files with their length, kept open, so that what is measured is reading; what opening costs is measured by itself.
+struct Opened<'a> {
+    paths: Vec<&'a Path>,
+    files: Vec<File>,
+    lengths: Vec<u64>,
+}
+
+/// Opens the first files that can be. The others are told of where the images are looked at.
+///
+/// # Errors
+/// [`Error::Io`] of the first file where none can be opened.
+fn open(paths: &[PathBuf]) -> Result<Opened<'_>> {
+    let mut opened = Opened { paths: Vec::new(), files: Vec::new(), lengths: Vec::new() };
+    let mut first = Ok(());
+    for path in paths.iter().take(MOST_PIECES) {
+        match File::open(path).and_then(|file| Ok((file.metadata()?.len(), file))) {
+            Ok((len, file)) => {
+                opened.paths.push(path);
+                opened.files.push(file);
+                opened.lengths.push(len);
+            }
+            Err(error) if first.is_ok() => first = Err(Error::io(path)(error)),
+            Err(_) => {}
+        }
     }
+    if opened.files.is_empty() { first.map(|()| opened) } else { Ok(opened) }
+}
+
+/// Reads image files, in a random order. Those that do not open are left out.
+///
+/// # Errors
+/// [`Error::Io`] where none opens.
+pub(super) fn read_images(images: &[PathBuf], threads: usize, most: Duration) -> Result<Reads> {
+    let Opened { paths, files, lengths } = open(images)?;
+    let mut pieces: Vec<Piece> = lengths.iter().enumerate().map(|(file, &len)| Piece { file, start: 0, len }).collect();
     shuffle(&mut pieces);
-    let mut reads = read_pieces(images, pieces, threads, most)?;
+    let mut reads = read_pieces(&files, pieces, threads, most);
+    if paths.is_empty() {
+        return Ok(reads);
+    }
     let start = Instant::now();
     let mut opened = 0;
     while start.elapsed() < most / 4 {
-        let path = &images[opened % images.len()];
+        let path = paths[opened % paths.len()];
         File::open(path).and_then(|file| file.metadata()).map_err(Error::io(path))?;
         opened += 1;
     }
@@ -135,13 +168,14 @@ pub(super) fn read_images(images: &[PathBuf], threads: usize, most: Duration) ->
     Ok(reads)
 }
 
-/// Reads pieces as long as an image all over some shards, and the beginning of the first one.
+/// Reads pieces as long as an image all over some shards, and the beginning of the first one. Those that do not open are left
+/// out.
+///
+/// # Errors
+/// [`Error::Io`] where none opens.
 pub(super) fn read_shards(shards: &[PathBuf], image: u64, threads: usize, most: Duration) -> Result<Reads> {
     let mut draw = Draw::at(0, 0, 0, Purpose::Demo);
-    let mut lengths = Vec::new();
-    for path in shards {
-        lengths.push(std::fs::metadata(path).map_err(Error::io(path))?.len());
-    }
+    let Opened { files, lengths, .. } = open(shards)?;
     let (all, image) = (lengths.iter().sum::<u64>(), image.max(1));
     // No more than half of the bytes: pieces drawn twice would be read from memory the second time.
     let count = (all / 2 / image).clamp(1, MOST_PIECES as u64) as usize;
@@ -160,12 +194,12 @@ pub(super) fn read_shards(shards: &[PathBuf], image: u64, threads: usize, most: 
         let start = at / PAGE * PAGE;
         Piece { file, start, len: image.next_multiple_of(PAGE).min(lengths[file] - start) }
     });
-    let mut reads = read_pieces(shards, pieces.collect(), threads, most)?;
+    let mut reads = read_pieces(&files, pieces.collect(), threads, most);
     let first = |len: u64| vec![Piece { file: 0, start: 0, len }];
-    let blocks: Vec<Piece> =
-        (0..lengths[0].min(MOST_BYTES) / BLOCK).map(|i| Piece { file: 0, start: i * BLOCK, len: BLOCK }).collect();
+    let blocks: Vec<Piece> = (0..lengths.first().map_or(0, |&len| len.min(MOST_BYTES)) / BLOCK)
+        .map(|i| Piece { file: 0, start: i * BLOCK, len: BLOCK })
+        .collect();
     if !blocks.is_empty() {
-        let files = [File::open(&shards[0]).map_err(Error::io(&shards[0]))?];
         let gone = reads.not_cold.is_none() && drop_pages(&files, &first(blocks.len() as u64 * BLOCK)).is_ok();
         let (cold, done) = pass(&files, &blocks, 1, most / 2);
         reads.sequential_cold = cold.filter(|_| gone).map(|rate| rate.megabytes_per_second);
@@ -184,21 +218,17 @@ fn shuffle(pieces: &mut [Piece]) {
     }
 }
 
-fn read_pieces(paths: &[PathBuf], mut pieces: Vec<Piece>, threads: usize, most: Duration) -> Result<Reads> {
+fn read_pieces(files: &[File], mut pieces: Vec<Piece>, threads: usize, most: Duration) -> Reads {
     let mut sum = 0;
     pieces.retain(|piece| {
         sum += piece.len;
         sum <= MOST_BYTES && piece.len > 0
     });
-    let mut files = Vec::new();
-    // Kept open, so that what is measured is reading; what opening costs is measured by itself.
-    for path in paths.iter().take(MOST_PIECES) {
-        files.push(File::open(path).map_err(Error::io(path))?);
-    }
-    let gone = drop_pages(&files, &pieces);
-    let (cold, done) = pass(&files, &pieces, threads, most);
-    let (warm, _) = pass(&files, &pieces[..done], threads, most);
-    Ok(Reads { threads, warm, cold: cold.filter(|_| gone.is_ok()), not_cold: gone.err(), ..Reads::default() })
+    files::write_back(files);
+    let gone = drop_pages(files, &pieces);
+    let (cold, done) = pass(files, &pieces, threads, most);
+    let (warm, _) = pass(files, &pieces[..done], threads, most);
+    Reads { threads, warm, cold: cold.filter(|_| gone.is_ok()), not_cold: gone.err(), ..Reads::default() }
 }
 
 /// Reads pieces in their order until all are read or the time is over; also tells how many were.
@@ -250,11 +280,10 @@ fn read_at(file: &File, buffer: &mut [u8], start: u64) -> usize {
 /// Drops the pieces' pages from the system's memory and makes sure that they are gone; else says why not.
 #[cfg(target_os = "linux")]
 fn drop_pages(files: &[File], pieces: &[Piece]) -> std::result::Result<(), String> {
-    use rustix::fs::{Advice, fadvise};
     const ASKED: usize = 64;
     for piece in pieces {
         let len = std::num::NonZeroU64::new(piece.len.next_multiple_of(PAGE));
-        fadvise(&files[piece.file], piece.start, len, Advice::DontNeed)
+        files::evict(&files[piece.file], piece.start, len)
             .map_err(|error| format!("the filesystem does not drop pages ({error})"))?;
     }
     let mut stayed = 0;
@@ -339,6 +368,11 @@ mod tests {
         let shards = read_shards(&paths[1..], 100_000, 2, most).unwrap();
         assert!(shards.warm.is_some() && shards.sequential_warm.is_some() && shards.opens_per_second.is_none());
         assert!(shards.not_cold.is_none() || shards.sequential_cold.is_none());
+        // A file that does not open is left out, unless there is no other.
+        let some = [PathBuf::from("/not/here"), paths[0].clone()];
+        assert!(read_images(&some, 1, most).unwrap().warm.is_some());
+        let some = [PathBuf::from("/not/here.tar"), paths[1].clone()];
+        assert!(read_shards(&some, 100_000, 1, most).unwrap().sequential_warm.is_some());
         assert!(read_images(&[PathBuf::from("/not/here")], 1, most).unwrap_err().to_string().contains("/not/here"));
     }
 
