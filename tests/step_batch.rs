@@ -108,10 +108,10 @@ fn the_step_that_a_refusal_names_is_taken() {
     assert!(named > early && early > 0);
     let options = Options { base: 32, patch: 8, batch_size: 127, step_batch: Some(889), ..Options::default() };
     let message = refused(&options);
-    assert!(message.starts_with("schedule.step_batch: 889: at 24 px at most 225 images fit"), "{message}");
+    assert!(message.starts_with("schedule.step_batch: 889: at 16 px at most 508 images fit"), "{message}");
     // With replay a larger step may not fit.
     let message =
-        refused(&Options { batch_size: 64, step_batch: Some(2 * 61), replay: Reuse::Twofold, ..Options::default() });
+        refused(&Options { batch_size: 64, step_batch: Some(2 * 127), replay: Reuse::Twofold, ..Options::default() });
     assert!(message.ends_with("use a number with more divisors"), "{message}");
 }
 
