@@ -64,13 +64,55 @@ fn steps_that_cannot_be_cut_are_refused_and_told_what_could() {
     let message = refused(&Options { step_batch: Some(0), ..good.clone() });
     assert!(message.starts_with("schedule.step_batch: 0"), "{message}");
     let message = refused(&Options { step_batch: Some(2 * 179), ..good.clone() });
-    assert!(message.contains("largest divisor below that is 179") || message.contains("is 2"), "{message}");
-    assert!(message.contains("such as 384"), "{message}");
+    assert!(
+        message.contains("at 160 px at most 125 images fit, but its largest divisor below that is 2;"),
+        "{message}"
+    );
+    assert!(message.ends_with("more divisors, such as 360"), "{message}");
     let message = refused(&Options { step_batch: Some(128), base_parts: 2, ..good.clone() });
     assert!(message.contains("base_parts of 2"), "{message}");
     let table = "stage = [{ until = 1, band = 224, magnitude = 1 }]";
     let message = Schedule::from_toml(table, &Options { step_batch: Some(128), ..good }).unwrap_err().to_string();
     assert!(message.contains("a table says `batch_size` and `accumulate` by stage"), "{message}");
+}
+
+#[test]
+fn the_step_that_a_refusal_names_is_taken() {
+    let (mut named, mut early) = (0, 0);
+    for (base, patch) in [(32, 8), (224, 16), (96, 16), (224, 32)] {
+        for batch_size in [3, 64, 127] {
+            for early_batch in [EarlyBatch::Off, EarlyBatch::SameRate] {
+                for step_batch in (1..40 * batch_size).step_by(7).chain([7 * 127]) {
+                    let options = Options {
+                        base,
+                        patch,
+                        batch_size,
+                        step_batch: Some(step_batch),
+                        early_batch,
+                        ..Options::default()
+                    };
+                    for row in [ModelRow::General, ModelRow::Deit, ModelRow::ConvNext] {
+                        let Err(error) = Schedule::efficient_train_pp(row, &options) else { continue };
+                        let error = error.to_string();
+                        let step = error.rsplit_once("such as ").expect(&error).1.parse().unwrap();
+                        assert!(step > step_batch, "{error}");
+                        let better = Options { step_batch: Some(step), ..options.clone() };
+                        Schedule::efficient_train_pp(row, &better).expect(&error);
+                        named += 1;
+                        early += usize::from(early_batch != EarlyBatch::Off);
+                    }
+                }
+            }
+        }
+    }
+    assert!(named > early && early > 0);
+    let options = Options { base: 32, patch: 8, batch_size: 127, step_batch: Some(889), ..Options::default() };
+    let message = refused(&options);
+    assert!(message.starts_with("schedule.step_batch: 889: at 16 px at most 508 images fit"), "{message}");
+    // With replay a larger step may not fit.
+    let message =
+        refused(&Options { batch_size: 64, step_batch: Some(2 * 127), replay: Reuse::Twofold, ..Options::default() });
+    assert!(message.ends_with("use a number with more divisors"), "{message}");
 }
 
 #[test]

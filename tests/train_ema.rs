@@ -5,8 +5,8 @@ use bandfeed::demo_data::DemoData;
 use bandfeed::loader::{Loader, State};
 use bandfeed::schedule::{LearningRate, Options, Schedule};
 use bandfeed::train::{
-    AdamWConfig, Checkpoints, Device, DropPathRule, Feed, NonFinite, Pass, Precision, Run, StepReport, Summary,
-    TrainConfig, Trainer, VitConfig, Watch, Weights, evaluate, fit,
+    AdamWConfig, Checkpoints, Device, DropPathRule, EvalReport, Feed, NonFinite, Pass, Precision, Run, StepReport,
+    Summary, TrainConfig, Trainer, VitConfig, Watch, Weights, evaluate, fit,
 };
 use bandfeed::{Batch, Error, Images, Result, Stage};
 use std::collections::BTreeMap;
@@ -341,33 +341,118 @@ fn a_step_that_is_not_finite_is_written_down_and_made_again() {
     assert_eq!(saved(&resumed), saved(&unharmed));
 }
 
+/// Puts other values into a tensor of a safetensors file: those of `value` at each place.
+fn overwrite(path: &Path, name: &str, value: impl Fn(usize) -> f32) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    let offset = |i: usize| 8 + length + header[name]["data_offsets"][i].as_u64().unwrap() as usize;
+    for (i, number) in bytes[offset(0)..offset(1)].chunks_exact_mut(4).enumerate() {
+        number.copy_from_slice(&value(i).to_le_bytes());
+    }
+    std::fs::write(path, bytes).unwrap();
+}
+
 #[test]
 fn a_gradient_that_is_not_finite_is_written_down_with_its_norm() {
-    // Losses stay finite, and squares of their gradients do not.
-    struct Loud(Loader);
-    impl Feed for Loud {
-        type State = State;
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::new(folder.path());
+    let path = folder.path().join("first.safetensors");
+    let mut trainer = trainer(config());
+    trainer.save(&path, &()).unwrap();
+    Weights::read(&path, None, None, &Device::flex()).unwrap().export_timm(&path).unwrap();
+    // The last block's hidden layer is 0 and adds nothing, so that the loss is as large as the head, 1e31 or so; the
+    // hidden layer's gradient is the product of what stands behind it, 1e30 * 1e10 and more.
+    let mixed = |i: usize| (i * 7919 % 13) as f32 - 6.0;
+    overwrite(&path, "blocks.2.mlp.fc1.weight", |_| 0.0);
+    overwrite(&path, "blocks.2.mlp.fc2.weight", |i| 1e10 * mixed(i));
+    overwrite(&path, "head.weight", |i| 1e30 * mixed(i));
+    trainer.init_from(&path, None).unwrap();
 
-        fn next_batch(&mut self) -> Option<Result<Batch>> {
-            let batch = self.0.next_batch()?.map(|mut batch| {
-                let (shape, images) = (batch.images.shape(), std::mem::replace(&mut batch.images, empty()));
-                let values = images.into_vec().into_iter().map(|_| 1e38).collect();
-                batch.images = Images::from_vec(values, shape).unwrap();
-                batch
-            });
-            Some(batch)
+    let error = train(&mut trainer, &mut loader(None), Some(checkpoints.clone())).unwrap_err();
+    assert!(matches!(error, Error::Training { step: 0, .. }), "{error}");
+    assert!(error.to_string().contains("the gradient's norm is"), "{error}");
+    let record = NonFinite::<State>::read(&checkpoints.nonfinite()).unwrap();
+    assert!(record.loss.is_finite() && record.loss > 1e25, "{}", record.loss);
+    assert!(record.grad_norm.is_some_and(|norm| !norm.is_finite()), "{:?}", record.grad_norm);
+    assert_eq!((record.step, record.checkpoint.is_none()), (0, true), "no weights to keep before the first step");
+    let losses: Vec<f64> = record.batches[0].images.iter().map(|image| image.loss).collect();
+    assert!(losses.len() == 12 && losses.iter().all(|loss| loss.is_finite()), "{losses:?}");
+}
+
+/// Steps taken before the checkpoint at `path`; `None` if there is none.
+fn steps_of(path: &Path) -> Option<u64> {
+    path.exists().then(|| Weights::read(path, None, None, &Device::flex()).unwrap().about.steps.unwrap())
+}
+
+#[test]
+fn the_best_checkpoint_is_there_when_a_save_is_over_and_after_a_kill_before_it_was() {
+    /// Notes the steps of the last and the best checkpoint at each call, and stops after the first evaluation.
+    struct Saves<'a> {
+        files: Checkpoints,
+        taken: u64,
+        calls: Vec<(&'static str, u64, Option<u64>, Option<u64>)>,
+        stop: &'a AtomicBool,
+    }
+    impl Saves<'_> {
+        fn note(&mut self, call: &'static str) {
+            self.calls.push((call, self.taken, steps_of(&self.files.last()), steps_of(&self.files.best())));
         }
-
-        fn state(&self) -> State {
-            Feed::state(&self.0)
+    }
+    impl Watch for Saves<'_> {
+        fn step(&mut self, report: &StepReport) {
+            self.taken = report.step + 1;
+            self.note("step");
+        }
+        fn evaluated(&mut self, _: &EvalReport) {
+            self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+        fn saving(&mut self) {
+            self.note("saving");
+        }
+        fn saved(&mut self, _: &Path) {
+            self.note("saved");
         }
     }
     let folder = tempfile::tempdir().unwrap();
-    let checkpoints = Checkpoints::new(folder.path());
-    let error = train(&mut trainer(config()), &mut Loud(loader(None)), Some(checkpoints.clone())).unwrap_err();
-    assert!(matches!(error, Error::Training { step: 0, .. }), "{error}");
-    let record = NonFinite::<State>::read(&checkpoints.nonfinite()).unwrap();
-    assert!(!record.loss.is_finite() || record.grad_norm.is_some_and(|norm| !norm.is_finite()));
-    assert_eq!((record.step, record.checkpoint.is_none()), (0, true), "no weights to keep before the first step");
-    assert_eq!(record.batches[0].images.len(), 12);
+    let files = Checkpoints { every: None, ..Checkpoints::new(folder.path()) };
+    let go_on = |trainer: &mut Trainer, feed: &mut Loader| {
+        let stop = AtomicBool::new(false);
+        let mut watch = Saves { files: files.clone(), taken: trainer.steps(), calls: Vec::new(), stop: &stop };
+        let mut validation = |stage: &Stage| -> Result<Pass<'static>> { Ok(pass(stage)) };
+        let checkpoints = Some(files.clone());
+        fit(trainer, feed, Run { validation: Some(&mut validation), checkpoints, stop: &stop, watch: &mut watch })
+            .unwrap();
+        watch.calls
+    };
+    let calls = go_on(&mut trainer(config()), &mut loader(None));
+    let (step, saves): (Vec<_>, Vec<_>) = calls.into_iter().partition(|call| call.0 == "step");
+    let n = step.len() as u64;
+    assert!(n > 1 && step.iter().all(|call| call.2.is_none()));
+    // Before the evaluation, after it, and at the stop. The first of them has nothing to be the best of.
+    let expected = [
+        ("saving", n, None, None),
+        ("saved", n, Some(n), None),
+        ("saving", n, Some(n), None),
+        ("saved", n, Some(n), Some(n)),
+        ("saving", n, Some(n), Some(n)),
+        ("saved", n, Some(n), Some(n)),
+    ];
+    assert_eq!(saves, expected);
+
+    let whole = tensors(&files.best());
+    let last = std::fs::read(files.last()).unwrap();
+    for older in [false, true] {
+        std::fs::write(files.last(), &last).unwrap();
+        std::fs::remove_file(files.best()).unwrap();
+        if older {
+            trainer(config()).save(&files.best(), &()).unwrap();
+        }
+        let (mut resumed, state) = Trainer::load::<State>(&files.last(), config(), 1, &Device::flex()).unwrap();
+        let calls = go_on(&mut resumed, &mut loader(Some(state)));
+        assert_eq!(calls[0], ("step", n + 1, Some(n), Some(n)), "older: {older}");
+        if steps_of(&files.best()) == Some(n) {
+            assert_eq!(tensors(&files.best()), whole);
+        }
+    }
 }

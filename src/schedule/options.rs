@@ -151,9 +151,7 @@ impl Options {
         };
         let refuse = |reason: String| Err(Error::config("schedule.step_batch", reason));
         let step = step.saturating_mul(times);
-        let square = |side: u32| u128::from(side) * u128::from(side);
-        let most = self.batch_size as u128 * square(self.base) / square(band);
-        let most = usize::try_from(most).unwrap_or(usize::MAX).min(step);
+        let most = self.most(step, band);
         if uses > 1 && most < step {
             return refuse(format!(
                 "{step}: at {band} px at most {most} images fit, and steps whose images are used {uses} times cannot be \
@@ -162,13 +160,52 @@ impl Options {
         }
         let batch = (1..=most).rev().find(|batch| step.is_multiple_of(*batch)).unwrap_or(1);
         if 2 * batch < most {
+            let such_as = self.larger_step().map_or(String::new(), |step| format!(", such as {step}"));
             return refuse(format!(
                 "{step}: at {band} px at most {most} images fit, but its largest divisor below that is {batch}; use a number \
-                 with more divisors, such as {}",
-                step.next_multiple_of(self.batch_size)
+                 with more divisors{such_as}"
             ));
         }
         Ok((batch, step / batch))
+    }
+
+    /// The images at `band` that a batch of a step of `step` may have.
+    fn most(&self, step: usize, band: u32) -> usize {
+        let square = |side: u32| u128::from(side) * u128::from(side);
+        let most = self.batch_size as u128 * square(self.base) / square(band);
+        usize::try_from(most).unwrap_or(usize::MAX).min(step)
+    }
+
+    /// The nearest larger `step_batch` that can be cut at every band there may be; every power of two can. `None` with
+    /// replay, where a larger step may not fit, and where the search would be long.
+    fn larger_step(&self) -> Option<usize> {
+        const LARGEST: usize = 1 << 24;
+        let least = self.step_batch.filter(|&step| step < LARGEST && self.replay == released::Reuse::Off)?;
+        let bands = || (1..=self.base / self.patch).map(|patches| patches * self.patch);
+        let fits = |step: usize| {
+            let divisors = |step: usize| {
+                let small = (1..=step.isqrt()).filter(move |d| step.is_multiple_of(*d));
+                let mut all: Vec<usize> = small.flat_map(|d| [d, step / d]).collect();
+                all.sort_unstable();
+                all
+            };
+            let mut of: [Vec<usize>; 5] = Default::default();
+            bands().all(|band| {
+                let times = self.early_batch.times(band, self.base);
+                let step = step * times;
+                let divisors = match &mut of[times] {
+                    known if known.is_empty() => {
+                        *known = divisors(step);
+                        known
+                    }
+                    known => known,
+                };
+                let most = self.most(step, band);
+                let below = divisors.partition_point(|&d| d <= most);
+                below > 0 && 2 * divisors[below - 1] >= most
+            })
+        };
+        (least + 1..=2 * least).find(|&step| fits(step))
     }
 
     /// For schedules whose replay nobody has published.

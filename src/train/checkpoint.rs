@@ -171,6 +171,19 @@ impl Trainer {
     }
 }
 
+/// Steps taken before the checkpoint, found whole.
+pub(super) fn step(path: &Path) -> Result<u64> {
+    #[derive(Deserialize)]
+    struct Taken {
+        step: u64,
+    }
+    let contents = read(path)?;
+    let state = contents.metadata.get("state").map(String::as_str).unwrap_or_default();
+    let taken: Taken =
+        serde_json::from_str(state).map_err(|e| misfit(path, format!("the state does not fit this program: {e}")))?;
+    Ok(taken.step)
+}
+
 /// A checkpoint's tensors and text, found whole.
 fn read(path: &Path) -> Result<Contents> {
     whole(path, safetensors::read(path)?)
@@ -289,6 +302,7 @@ fn brief(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::config::VitConfig;
+    use super::super::report::{EmaReport, EvalReport, StageTotal};
     use super::*;
 
     fn config() -> TrainConfig {
@@ -392,6 +406,35 @@ mod tests {
         let averaged = TrainConfig { ema: vec![0.9], ..config() };
         let error = Trainer::load::<u32>(&path, averaged, 1, &Device::flex()).unwrap_err().to_string();
         assert!(error.contains("ema = [], but this run has [0.9]") || error.contains("ema[0]"), "{error}");
+    }
+
+    #[test]
+    fn an_evaluation_that_is_not_finite_and_every_bit_of_a_sum_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        let mut trainer = Trainer::new(config(), 4, 1, &Device::flex()).unwrap();
+        let mean = EmaReport { decay: 0.9, top1: 0.25, top5: None, loss: f64::NEG_INFINITY };
+        let (ema, top5) = (vec![mean], Some(0.5));
+        let pass =
+            EvalReport { epoch: 0, step: 0, band: 4, images: 4, top1: 0.25, top5, loss: f64::NAN, seconds: 1.0, ema };
+        trainer.history.finished = Some(EvalReport { loss: f64::INFINITY, ..pass.clone() });
+        trainer.history.evaluations.push(pass);
+        // Without serde_json's `float_roundtrip` it comes back as 2.279743075370789.
+        trainer.history.stages.push(StageTotal { loss: 2.2797430753707886, ..StageTotal::default() });
+        trainer.save(&path, &7u32).unwrap();
+        let history = load(&path).unwrap().0.history;
+        let [pass] = &history.evaluations[..] else { panic!("{history:?}") };
+        assert!(pass.loss.is_nan());
+        assert_eq!((pass.top1, pass.ema[0].loss), (0.25, f64::NEG_INFINITY));
+        assert_eq!(history.finished.unwrap().loss, f64::INFINITY);
+
+        // Once they were written as null.
+        let contents = safetensors::read(&path).unwrap();
+        let old = contents.metadata["state"].replace("\"NaN\"", "null");
+        assert!(old.contains("\"loss\":null"), "{old}");
+        forged(&path, |c| drop(c.metadata.insert("state".into(), old)));
+        assert!(load(&path).unwrap().0.history.evaluations[0].loss.is_nan());
+        assert_eq!(history.stages[0].loss, 2.2797430753707886);
     }
 
     #[test]

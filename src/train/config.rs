@@ -106,6 +106,18 @@ impl VitConfig {
         (self.dim as f64 * self.mlp_ratio) as usize
     }
 
+    /// Numbers in all parameters of a model with `rows` position vectors. Not rounded to whole ones: it is to weigh a
+    /// shape by, before anything is made of it.
+    pub(super) fn values(&self, rows: usize) -> f64 {
+        let [dim, depth, patch, classes, rows] =
+            [self.dim, self.depth, self.patch, self.classes, rows].map(|n| n as f64);
+        let hidden = dim * self.mlp_ratio;
+        let scale = if self.layer_scale.is_some() { 2.0 * dim } else { 0.0 };
+        let block = 4.0 * (dim * dim + dim) + 2.0 * dim * hidden + hidden + dim + 4.0 * dim + scale;
+        let embed = (3.0 * patch * patch + 1.0) * dim + (1.0 + rows) * dim;
+        embed + depth * block + 2.0 * dim + (dim + 1.0) * classes
+    }
+
     /// Patches along one side of an image of `band` pixels.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The training loop.
 
+use super::checkpoint;
 use super::evaluate::evaluate_until;
 use super::gradient::Gradients;
 use super::nonfinite::{NonFinite, SuspectBatch};
@@ -94,6 +95,7 @@ pub fn fit<F: Feed>(trainer: &mut Trainer, feed: &mut F, run: Run<'_>) -> Result
     let mut fit = Fit { trainer, run, step: None, announced: false, saved, kept: None };
     // Where the batches of the step at hand begin.
     let mut begin = feed.state();
+    fit.mend_best(&begin)?;
     loop {
         let here = feed.state();
         if fit.step.is_none() {
@@ -383,12 +385,23 @@ impl Fit<'_, '_> {
         self.trainer.save(&path, here)?;
         self.saved = (Instant::now(), self.trainer.step);
         self.kept = Some(self.trainer.step);
-        self.run.watch.saved(&path);
-        let history = &self.trainer.history;
-        if history.best().is_some_and(|best| best.step == self.trainer.step) {
-            super::checkpoint::copy(&path, &checkpoints.best())?;
+        if self.is_best() {
+            checkpoint::copy(&path, &checkpoints.best())?;
         }
+        self.run.watch.saved(&path);
         Ok(())
+    }
+
+    fn is_best(&self) -> bool {
+        self.trainer.history.best().is_some_and(|best| best.step == self.trainer.step)
+    }
+
+    /// Writes the best checkpoint if the run was killed before it could be copied from the last.
+    fn mend_best<S: Serialize>(&self, here: &S) -> Result<()> {
+        let Some(checkpoints) = self.run.checkpoints.as_ref().filter(|_| self.is_best()) else { return Ok(()) };
+        let path = checkpoints.best();
+        let there = path.exists() && checkpoint::step(&path).is_ok_and(|step| step == self.trainer.step);
+        if there { Ok(()) } else { self.trainer.save(&path, here) }
     }
 
     fn summary(&self, stopped: bool) -> Summary {

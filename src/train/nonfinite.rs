@@ -138,8 +138,8 @@ impl<S: Serialize + for<'a> Deserialize<'a>> NonFinite<S> {
     }
 }
 
-/// JSON has no word for what is no number: NaN, inf and -inf are strings.
-mod number {
+/// JSON has no word for what is no number: NaN, inf and -inf are strings. A null, as written before they were, is NaN.
+pub(super) mod number {
     use serde::{Deserialize, Deserializer, Serializer, de};
 
     #[derive(Deserialize)]
@@ -147,6 +147,7 @@ mod number {
     pub(super) enum Written {
         Number(f64),
         Word(String),
+        Null(()),
     }
 
     impl Written {
@@ -154,15 +155,16 @@ mod number {
             match self {
                 Self::Number(value) => Ok(value),
                 Self::Word(word) => word.parse().map_err(E::custom),
+                Self::Null(()) => Ok(f64::NAN),
             }
         }
     }
 
-    pub(super) fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
+    pub(in super::super) fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
         if value.is_finite() { to.serialize_f64(*value) } else { to.collect_str(value) }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
         Written::deserialize(from)?.value()
     }
 }

@@ -1,5 +1,6 @@
 //! What a run tells while it goes on, and at its end.
 
+use super::nonfinite::number;
 use super::trainer::Trainer;
 use crate::batch::Batch;
 use crate::schedule::Stage;
@@ -58,7 +59,8 @@ pub struct EvalReport {
     pub top1: f64,
     /// Share of images whose label was among the five best; `None` with five classes or fewer.
     pub top5: Option<f64>,
-    /// Mean cross-entropy, labels not smoothed.
+    /// Mean cross-entropy, labels not smoothed; not finite if the model's weights have run away.
+    #[serde(with = "number")]
     pub loss: f64,
     /// Time of the pass in seconds, loading included.
     pub seconds: f64,
@@ -85,6 +87,7 @@ pub struct EmaReport {
     /// As [`EvalReport::top5`].
     pub top5: Option<f64>,
     /// As [`EvalReport::loss`].
+    #[serde(with = "number")]
     pub loss: f64,
 }
 
@@ -201,9 +204,10 @@ pub trait Watch {
     fn epoch(&mut self, _trainer: &Trainer) {}
     /// A pass over the validation set is over.
     fn evaluated(&mut self, _report: &EvalReport) {}
-    /// A checkpoint is about to be written: what it says is done should be kept first.
+    /// A checkpoint is about to be written. A run that is killed after that goes on from the checkpoint and tells none of
+    /// these steps and passes again: what was told until now must be on disk when this returns.
     fn saving(&mut self) {}
-    /// A checkpoint was written.
+    /// A checkpoint was written, and copied if it is the best.
     fn saved(&mut self, _path: &Path) {}
 }
 

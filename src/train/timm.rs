@@ -13,7 +13,7 @@
 
 use super::config::VitConfig;
 use super::safetensors::Values;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Parameters by name.
 pub(super) type Tensors = BTreeMap<String, Values>;
@@ -138,6 +138,9 @@ pub(super) fn shape(theirs: &Tensors, heads: Option<usize>) -> Result<VitConfig,
             return Err(format!("it has {name}: {what}, which is not built here"));
         }
     }
+    if let Some((name, values)) = theirs.iter().find(|(_, values)| values.shape.contains(&0)) {
+        return Err(format!("{name} of shape {:?} has no values", values.shape));
+    }
     let of = |name: &str| {
         theirs.get(name).map(|t| t.shape.as_slice()).ok_or_else(|| {
             format!("it has no {name}: expected the tensors of a timm VisionTransformer, such as deit_tiny_patch16_224")
@@ -150,9 +153,12 @@ pub(super) fn shape(theirs: &Tensors, heads: Option<usize>) -> Result<VitConfig,
     if patch != other {
         return Err(format!("patches of {patch} x {other}: expected squares"));
     }
-    let numbers =
-        theirs.keys().filter_map(|name| name.strip_prefix("blocks.")?.split('.').next()?.parse::<usize>().ok());
-    let depth = numbers.max().map_or(0, |last| last + 1);
+    let numbers: BTreeSet<usize> =
+        theirs.keys().filter_map(|name| name.strip_prefix("blocks.")?.split('.').next()?.parse().ok()).collect();
+    let depth = numbers.iter().enumerate().take_while(|&(place, &number)| place == number).count();
+    if let Some(beyond) = numbers.iter().nth(depth) {
+        return Err(format!("it has a block {beyond} but no block {depth}: expected blocks.0, blocks.1 and so on"));
+    }
     let &[hidden, _] = of("blocks.0.mlp.fc1.weight")? else {
         return Err("blocks.0.mlp.fc1.weight is no matrix".into());
     };
@@ -173,11 +179,21 @@ pub(super) fn shape(theirs: &Tensors, heads: Option<usize>) -> Result<VitConfig,
         depth,
         heads,
         patch,
-        mlp_ratio: hidden as f64 / dim as f64,
+        mlp_ratio: ratio(dim, hidden),
         drop_path: 0.0,
         layer_scale,
         ..VitConfig::tiny(classes)
     })
+}
+
+/// The least ratio at or above `hidden / dim` whose product with `dim`, cut to a whole number as timm does it too, is
+/// `hidden`: that of 453 / 224 itself is 452.
+fn ratio(dim: usize, hidden: usize) -> f64 {
+    let mut ratio = hidden as f64 / dim as f64;
+    while ((dim as f64 * ratio) as usize) < hidden {
+        ratio = ratio.next_up();
+    }
+    ratio
 }
 
 #[cfg(test)]
@@ -227,6 +243,50 @@ mod tests {
         let found = shape(&theirs, Some(2)).unwrap();
         assert_eq!(found, VitConfig { layer_scale: Some(1e-5), drop_path: 0.0, ..config });
         assert_eq!(from_timm(theirs).unwrap(), ours);
+    }
+
+    #[test]
+    fn a_block_out_of_its_row_and_an_axis_of_nothing_are_refused() {
+        let config = VitConfig { dim: 6, depth: 2, heads: 2, patch: 4, ..VitConfig::tiny(3) };
+        let theirs = to_timm(&config, tensors(&config));
+        let with = |name: &str, shape_of: Vec<usize>| {
+            let mut other = theirs.clone();
+            let values = vec![0.0; shape_of.iter().product()];
+            other.insert(name.into(), Values { shape: shape_of, values });
+            shape(&other, Some(2))
+        };
+        for number in ["3", "2000000000", "18446744073709551615"] {
+            let reason = with(&format!("blocks.{number}.x"), vec![1]).unwrap_err();
+            assert!(reason.contains(&format!("a block {number} but no block 2")), "{reason}");
+        }
+        // No number of a block: left for whoever looks for its tensor.
+        assert_eq!(with("blocks.18446744073709551616.x", vec![1]).unwrap().depth, 2);
+        assert_eq!(with("blocks.2.x", vec![1]).unwrap().depth, 3);
+        for name in ["head.weight", "blocks.0.mlp.fc1.weight", "patch_embed.proj.weight", "extra"] {
+            let reason = with(name, vec![1 << 40, 0]).unwrap_err();
+            assert_eq!(reason, format!("{name} of shape [1099511627776, 0] has no values"));
+        }
+        let mut none = theirs.clone();
+        none.retain(|name, _| !name.starts_with("blocks.0."));
+        assert!(shape(&none, Some(2)).unwrap_err().contains("a block 1 but no block 0"));
+    }
+
+    #[test]
+    fn the_hidden_width_comes_back_whatever_its_ratio() {
+        let mut raised = 0;
+        for dim in (16..=1664).step_by(16) {
+            for hidden in 1..=6 * dim {
+                let config = VitConfig { dim, mlp_ratio: ratio(dim, hidden), ..VitConfig::tiny(1) };
+                assert_eq!(config.hidden(), hidden, "width {dim}");
+                raised += usize::from(config.mlp_ratio != hidden as f64 / dim as f64);
+            }
+        }
+        assert!(raised > 0);
+        assert_eq!(
+            [115, 453].map(|hidden| (224.0 * (hidden as f64 / 224.0)) as usize),
+            [114, 452],
+            "the plain quotient"
+        );
     }
 
     #[test]

@@ -61,9 +61,20 @@ impl Weights {
     /// to be 64 wide otherwise.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Checkpoint`] if the file is damaged, has no such running mean, or is of a model that is
-    /// not built here, with what does not fit.
+    /// [`Error::Io`]; [`Error::Checkpoint`] if the file is damaged, has no such running mean, says itself that it has
+    /// other heads, or is of a model that is not built here, with what does not fit.
     pub fn read(path: &Path, ema: Option<usize>, heads: Option<usize>, device: &Device) -> Result<Self> {
+        let weights = Self::read_any(path, ema, heads, device)?;
+        match (heads, weights.config.heads) {
+            (Some(heads), own) if heads != own => {
+                Err(misfit(path, format!("it says that its model has {own} heads, but {heads} were asked for")))
+            }
+            _ => Ok(weights),
+        }
+    }
+
+    /// [`Weights::read`], where `heads` gives way to what the file says.
+    fn read_any(path: &Path, ema: Option<usize>, heads: Option<usize>, device: &Device) -> Result<Self> {
         let contents = safetensors::read(path)?;
         let ours = contents.metadata.get("format").is_some_and(|format| format == checkpoint::FORMAT);
         let (config, about, tensors) = if ours {
@@ -92,6 +103,11 @@ impl Weights {
                 ));
             }
         };
+        // A small file must not ask for a large model. What a file lacks besides is named below.
+        let (has, needs) = (tensors.values().map(|t| t.values.len()).sum::<usize>(), config.values(rows));
+        if needs > 2.0 * has as f64 {
+            return refuse(format!("its tensors hold {has} numbers, but a model of its shape has {needs}"));
+        }
         let band = ((rows - 1).isqrt() * config.patch) as u32;
         let mut fill = Fill::new("", &mut tensors);
         let model = Vit::new(&config, band, 0, device)?.map(&mut fill);
@@ -210,7 +226,7 @@ impl Trainer {
         }
         let own = &self.config.model;
         let device = self.model.position.val().device();
-        let weights = Weights::read(path, ema, Some(own.heads), &device)?;
+        let weights = Weights::read_any(path, ema, Some(own.heads), &device)?;
         let found = &weights.config;
         let layer_scale = |config: &VitConfig| usize::from(config.layer_scale.is_some());
         for (name, found, own) in [
@@ -299,4 +315,73 @@ fn of_timm(contents: Contents, heads: Option<usize>) -> Result<(VitConfig, About
         return Err("it has no head.weight: a model without a head cannot be measured; make it with num_classes".into());
     }
     Ok((config, about, tensors))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> VitConfig {
+        VitConfig { dim: 6, depth: 2, heads: 2, patch: 4, mlp_ratio: 2.0, ..VitConfig::tiny(3) }
+    }
+
+    /// A file of timm's without metadata, with other tensors beside.
+    fn timm_file(path: &Path, extra: &[(&str, Vec<usize>)]) {
+        let model = Vit::new(&config(), 8, 3, &Device::flex()).unwrap();
+        let ours = parameters(&model).into_iter().map(|(name, (_, values))| (name, values)).collect();
+        let mut contents = Contents { metadata: BTreeMap::new(), tensors: timm::to_timm(&config(), ours) };
+        for (name, shape) in extra {
+            let values = vec![0.0; shape.iter().product()];
+            contents.tensors.insert((*name).into(), Values { shape: shape.clone(), values });
+        }
+        safetensors::write(path, &contents).unwrap();
+    }
+
+    fn refusal(path: &Path, heads: Option<usize>) -> String {
+        Weights::read(path, None, heads, &Device::flex()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_values_of_a_shape_are_those_of_its_model() {
+        for layer_scale in [None, Some(0.1)] {
+            let config = VitConfig { layer_scale, ..config() };
+            let model = Vit::new(&config, 8, 3, &Device::flex()).unwrap();
+            let all: usize = parameters(&model).values().map(|(_, values)| values.values.len()).sum();
+            assert_eq!(config.values(5), all as f64);
+        }
+    }
+
+    #[test]
+    fn a_small_file_cannot_ask_for_a_large_model() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        timm_file(&path, &[]);
+        assert_eq!(
+            Weights::read(&path, None, Some(2), &Device::flex()).unwrap().config,
+            VitConfig { drop_path: 0.0, ..config() }
+        );
+        for number in ["2000000000", "18446744073709551615", "18446744073709551616"] {
+            timm_file(&path, &[(&format!("blocks.{number}.x"), vec![1])]);
+            assert!(refusal(&path, Some(2)).contains(number), "{}", refusal(&path, Some(2)));
+        }
+        // A row of blocks with next to nothing in them, and a hidden layer whose other half is not there.
+        let names: Vec<String> = (2..40).map(|block| format!("blocks.{block}.x")).collect();
+        let many: Vec<_> = names.iter().map(|name| (name.as_str(), vec![1])).collect();
+        timm_file(&path, &many);
+        assert!(refusal(&path, Some(2)).contains("but a model of its shape has"), "{}", refusal(&path, Some(2)));
+        timm_file(&path, &[("blocks.0.mlp.fc1.weight", vec![1 << 20, 1])]);
+        assert!(refusal(&path, Some(2)).contains("but a model of its shape has"), "{}", refusal(&path, Some(2)));
+    }
+
+    #[test]
+    fn heads_that_differ_from_the_files_own_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        let trainer = Trainer::new(TrainConfig::new(config()), 8, 1, &Device::flex()).unwrap();
+        trainer.save(&path, &()).unwrap();
+        assert!(refusal(&path, Some(3)).contains("has 2 heads, but 3 were asked for"), "{}", refusal(&path, Some(3)));
+        let weights = Weights::read(&path, None, Some(2), &Device::flex()).unwrap();
+        weights.export_timm(&path).unwrap();
+        assert!(refusal(&path, Some(3)).contains("has 2 heads, but 3 were asked for"), "{}", refusal(&path, Some(3)));
+    }
 }
