@@ -257,7 +257,9 @@ fn an_option_that_would_do_nothing_is_refused_by_name() {
         assert!(output.stdout.is_empty(), "{words:?}");
     };
     for words in alone {
-        refused(&[&[source, "--out", out], words].concat(), "--recipe");
+        // A recipe as TOML has no images, which is told first.
+        let part = if words == ["--toml"] { "cannot be used with" } else { "--recipe" };
+        refused(&[&[source, "--out", out], words].concat(), part);
         refused(words, "--recipe");
     }
     for words in &alone[10..13] {

@@ -279,7 +279,7 @@ mod tests {
         let config =
             resolve(text, &["train.lr=0.003", "schedule.crop=fourier", "source.val=data/val-{0..3}.tar"]).unwrap();
         let deit = Preset::named("deit_small").unwrap();
-        assert_eq!(config.train, TrainPreset { lr: 3e-3, ..deit.train });
+        assert_eq!(config.train, TrainPreset { lr: 3e-3, lr_batch: None, ..deit.train });
         let (mix, own) = (config.transform.mix.unwrap(), deit.transform.mix.unwrap());
         assert_eq!((mix.mixup, mix.cutmix, mix.switch), (0.2, own.cutmix, own.switch));
         assert_eq!(config.transform.augment, deit.transform.augment);

@@ -336,9 +336,7 @@ impl Job {
         if let Some(best) = history.best() {
             println!("best   top-1 {:.2} % at {} px, after step {}", best.best_top1() * 100.0, best.band, best.step);
         }
-        if cost.is_some() {
-            println!("{}", report::bottleneck(history, &loader.counters()));
-        }
+        println!("{}", report::bottleneck(history, &loader.counters()));
         report::files("gave no image", &loader.bad_files());
         report::files("are damaged and were used as far as they go", &loader.damaged_files());
         println!("curves: {}", path("png").display());

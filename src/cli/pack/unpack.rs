@@ -69,6 +69,9 @@ fn unpack(shard: &Shard, out: &Path, bar: &ProgressBar) -> Result<()> {
 
 /// `class/file`, where the key does not begin with the class's folder already. `None` for what would be elsewhere.
 fn path_of(class: &str, key: &str) -> Option<PathBuf> {
+    if key.is_empty() {
+        return None;
+    }
     let mut path = PathBuf::from(key);
     if path.iter().next().is_none_or(|first| first != class) || path.iter().count() < 2 {
         path = Path::new(class).join(path);
