@@ -118,6 +118,7 @@ pub(crate) fn memory() -> Option<u64> {
 }
 
 /// Three quarters of the memory that is free for use, in bytes.
+#[cfg(feature = "train")]
 pub(crate) fn memory_budget() -> Option<u64> {
     memory_free().map(|bytes| bytes / 4 * 3)
 }

@@ -146,6 +146,7 @@ impl SchedulePreset {
 
     /// Another schedule in place of this one, which takes its settings over but for those that belong to one schedule: the
     /// crop and the released form, and where the other is a table, which says them itself, budget and batches, too.
+    #[cfg(feature = "cli")]
     pub(crate) fn rename(&mut self, name: Option<&str>) {
         let Some(name) = name.filter(|name| *name != self.name) else { return };
         *self = Self { name: name.to_owned(), crop: None, released: false, ..self.clone() };
@@ -157,7 +158,7 @@ impl SchedulePreset {
     }
 
     /// Says of a table what the table says, `schedule` being its reading, so that a record of the run is true.
-    #[cfg(feature = "train")]
+    #[cfg(all(feature = "cli", feature = "train"))]
     pub(crate) fn record(&mut self, schedule: &Schedule) {
         if self.name.ends_with(".toml") {
             let (first, rest) = schedule.stages().split_first().expect("a schedule has stages");
@@ -276,6 +277,7 @@ impl Default for TrainPreset {
 
 impl TrainPreset {
     /// Another of DeiT's sizes in place of this one: what was said of this one's shape does not belong to it.
+    #[cfg(all(feature = "cli", feature = "train"))]
     pub(crate) fn resize(&mut self, model: &str) {
         if model != self.model {
             *self = Self { model: model.to_owned(), dim: None, depth: None, heads: None, ..self.clone() };

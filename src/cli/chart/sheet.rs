@@ -10,6 +10,7 @@
 
 mod words;
 
+#[cfg(feature = "train")]
 pub(super) use words::{FINE, darken};
 
 use super::canvas::Align;
