@@ -42,7 +42,7 @@ use std::process::ExitCode;
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Write what each thread does when to this file, for https://ui.perfetto.dev or chrome://tracing.
+    /// Write what each thread does when to this file, for ui.perfetto.dev or chrome://tracing.
     #[arg(long, global = true, value_name = "FILE.json")]
     trace: Option<PathBuf>,
 }

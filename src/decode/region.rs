@@ -4,7 +4,7 @@ use super::markers::Frame;
 use crate::shape::{Rect, Size};
 
 /// Decoded pixels that are kept for each pixel needed, along each axis, where a JPEG is decoded at 6/8 or 4/8 of its size.
-/// Smaller scales keep more, by [`MORE`].
+/// Smaller scales keep more, by a factor for each.
 ///
 /// What a reduced scale costs: PSNR in dB against the full decode, median / 5th percentile over 200 ImageNet photos, random
 /// resized crops that are all decoded at that scale and rendered by bicubic and a Lanczos band (`tests/scaled_decode.rs`).
