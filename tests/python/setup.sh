@@ -2,7 +2,7 @@
 # The Python that the ignored tests run: PyTorch for CPUs with timm, and TensorBoard.
 #
 #   setup.sh DIR
-#   BANDFEED_PYTHON=DIR/venv/bin/python cargo test --release --features train -- --ignored
+#   BANDFEED_PYTHON=DIR/venv/bin/python cargo test --release --features train --test live --test train_weights -- --ignored
 #
 # About 0.7 GB to download. What is there already is kept.
 set -eu
