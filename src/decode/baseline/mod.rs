@@ -16,10 +16,10 @@ mod bits;
 mod extent;
 mod header;
 mod huffman;
-mod idct;
-mod pixels;
+pub(in crate::decode) mod idct;
+pub(in crate::decode) mod pixels;
 mod rows;
-mod scaled;
+pub(in crate::decode) mod scaled;
 
 use super::markers::Frame;
 use crate::shape::Rect;
@@ -27,6 +27,7 @@ use bits::Bits;
 use extent::Extent;
 use header::{Component, Components};
 use huffman::{Table, Tables};
+use pixels::{Layout, Lines};
 
 /// The decoder with what it keeps from image to image: tables that many files share, and scratch memory.
 pub(crate) struct Baseline {
@@ -54,13 +55,6 @@ impl Plane {
     fn row(&self, y: usize) -> &[u8] {
         &self.samples[self.start(y)..][..self.stride]
     }
-}
-
-/// Rows of chroma on the way to pixels.
-#[derive(Default)]
-struct Lines {
-    sums: Vec<i16>,
-    chroma: [Vec<u8>; 2],
 }
 
 impl Baseline {
@@ -122,6 +116,7 @@ impl Baseline {
             block: [0; 64],
             planes: &mut self.planes,
             lines: &mut self.lines,
+            layout: Layout::new(&extent),
             extent,
         };
         #[cfg(target_arch = "x86_64")]
@@ -157,6 +152,7 @@ struct Job<'a> {
     block: [i16; 64],
     planes: &'a mut [Plane; 3],
     lines: &'a mut Lines,
+    layout: Layout,
     extent: Extent,
 }
 
