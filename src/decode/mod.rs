@@ -21,6 +21,7 @@
 //! to that image, with libjpeg's words in `warning`. [`Decoder::strict`] makes every warning an error. A region is only
 //! read as far as its last row, so damage below it is not seen.
 
+mod bands;
 mod baseline;
 mod jpeg;
 mod markers;
@@ -33,6 +34,7 @@ pub use orientation::Orientation;
 pub use region::{SCALE_MARGIN, scale_for};
 
 use crate::error::{DecodeError, Error, Result};
+use crate::packed::Record;
 use crate::shape::{Rect, Size};
 
 /// What a file may ask for. Checked on its header, before memory is allocated for its pixels.
@@ -77,6 +79,8 @@ pub enum Format {
     Bmp,
     /// TIFF, both byte orders.
     Tiff,
+    /// A record of [`crate::packed`]: a JPEG's coefficients, or a file as it was.
+    Packed,
 }
 
 impl Format {
@@ -91,6 +95,7 @@ impl Format {
             [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(Self::Gif),
             [b'B', b'M', ..] => Some(Self::Bmp),
             [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => Some(Self::Tiff),
+            [b'B', b'F', b'R', b'C', ..] => Some(Self::Packed),
             _ => None,
         }
     }
@@ -108,7 +113,7 @@ pub struct Header {
     pub stored: Size,
     /// How the stored pixels are turned.
     pub orientation: Orientation,
-    /// Frame of a JPEG; `None` for other formats.
+    /// Frame of a JPEG, or of the one that a packed record is of; `None` for other formats.
     pub frame: Option<Frame>,
 }
 
@@ -136,6 +141,8 @@ pub struct Patch<'a> {
     pub area: [f64; 4],
     /// M of the scale M/8: 8, 6, 4, 3, 2 or 1.
     pub scale: u8,
+    /// Encoded bytes that were looked at: of a packed record the bands and tiles under the region, of other files all.
+    pub bytes: u64,
     /// libjpeg's first complaint, where it made pixels of damaged data.
     pub warning: Option<&'a str>,
 }
@@ -154,6 +161,7 @@ pub struct Decoder {
     /// a reduced scale they are not, and must not depend on the machine.
     own_full: bool,
     own_decodes: u64,
+    bands: bands::Bands,
     decoded: Vec<u8>,
     /// Oriented pixels, or samples that are not yet RGB8.
     second: Vec<u8>,
@@ -204,6 +212,7 @@ impl Decoder {
             own_full: baseline.is_fast(),
             baseline: Some(baseline),
             own_decodes: 0,
+            bands: bands::Bands::new(),
             decoded: Vec::new(),
             second: Vec::new(),
             warning: None,
@@ -250,6 +259,7 @@ impl Decoder {
         let baseline = baseline::Baseline::plain();
         self.own_full = baseline.is_fast();
         self.baseline = Some(baseline);
+        self.bands = bands::Bands::plain();
         self
     }
 
@@ -266,8 +276,11 @@ impl Decoder {
     /// # Errors
     /// [`DecodeError`] where the header alone tells that there will be no image.
     pub fn header(&mut self, bytes: &[u8]) -> Result<Header, DecodeError> {
+        let (bytes, record) = open(bytes, &self.limits)?;
         let format = Format::of(bytes).ok_or_else(|| unknown(bytes))?;
-        let (stored, orientation, frame) = if format == Format::Jpeg {
+        let (stored, orientation, frame) = if let Some(image) = record.as_ref().and_then(Record::image) {
+            (image.size, image.orientation, Some(frame_of(image)))
+        } else if format == Format::Jpeg {
             let (frame, orientation) = markers::read(bytes, &self.limits)?;
             (frame.size, orientation, Some(frame))
         } else {
@@ -293,12 +306,28 @@ impl Decoder {
     /// As [`Decoder::decode`]; [`DecodeError::Corrupt`] where `header` is another file's.
     pub fn decode_stored(&mut self, bytes: &[u8], header: &Header) -> Result<Pixels, DecodeError> {
         self.limits.check(header.stored)?;
+        let (bytes, record) = open(bytes, &self.limits)?;
         let (size, mut data) = (header.stored, Vec::new());
-        let Some(frame) = &header.frame else {
-            let found = other::decode(bytes, header.format, &self.limits, &mut self.second, &mut data)?;
-            same_size(found, header)?;
-            return Ok(Pixels { size, data, warning: None });
-        };
+        if let Some(record) = record {
+            self.check_record(&record, header, 8)?;
+            if self.bands.decode(&record, Rect::whole(size), 8, &mut data)?.is_some() {
+                self.own_decodes += 1;
+                return Ok(Pixels { size, data, warning: None });
+            }
+            let jpeg = record.coefficients()?.to_jpeg()?;
+            let (frame, _) = markers::read(&jpeg, &self.limits)?;
+            return self.decode_jpeg(&jpeg, &frame, header);
+        }
+        if let Some(frame) = &header.frame {
+            return self.decode_jpeg(bytes, frame, header);
+        }
+        let found = other::decode(bytes, header.format, &self.limits, &mut self.second, &mut data)?;
+        same_size(found, header)?;
+        Ok(Pixels { size, data, warning: None })
+    }
+
+    fn decode_jpeg(&mut self, bytes: &[u8], frame: &Frame, header: &Header) -> Result<Pixels, DecodeError> {
+        let (size, mut data) = (header.stored, Vec::new());
         if let Some(baseline) = &mut self.baseline
             && self.own_full
             && baseline.decode(bytes, frame, Rect::whole(size), 8, &mut data).is_some()
@@ -337,38 +366,70 @@ impl Decoder {
         self.limits.check(header.stored)?;
         self.warning = None;
         let stored = header.orientation.stored_rect(region, header.stored);
-        let plan = match &header.frame {
-            Some(frame) => {
-                let scale = scale_for(region.size(), need, self.scale_margin);
-                if let Some(baseline) = &mut self.baseline
-                    && (scale < 8 || self.own_full)
-                {
-                    let plan = region::plan_window(header.stored, stored, scale);
-                    let window = plan.crop.unwrap_or(stored);
-                    if baseline.decode(bytes, frame, window, scale, &mut self.decoded).is_some() {
-                        self.own_decodes += 1;
-                        return Ok(self.patch(&plan, header.orientation));
-                    }
-                }
-                let scale = region::libjpeg_scale_for(region.size(), need, self.scale_margin);
-                let mut turbo = jpeg::Turbo::open(bytes, frame, self.limits.max_scans)?;
-                let plan = if turbo.can_crop() && can_crop(frame) {
-                    region::plan_cropped(frame, stored, scale)
-                } else {
-                    region::plan_whole(header.stored, stored, scale)
-                };
-                let pixels = scratch(&mut self.decoded, jpeg::buffer_len(frame, plan.decoded));
-                self.warning = turbo.decode(bytes, frame, &plan, pixels)?;
+        let (bytes, record) = open(bytes, &self.limits)?;
+        let mut looked_at = bytes.len() as u64;
+        let plan = if let Some(record) = record {
+            let scale = scale_for(region.size(), need, self.scale_margin);
+            let plan = region::plan_window(header.stored, stored, scale);
+            let window = plan.crop.unwrap_or(stored);
+            self.check_record(&record, header, scale)?;
+            if let Some(touched) = self.bands.decode(&record, window, scale, &mut self.decoded)? {
+                looked_at = record.head_len() + touched.index + touched.payload;
+                self.own_decodes += 1;
                 plan
+            } else {
+                let jpeg = record.coefficients()?.to_jpeg()?;
+                let (frame, _) = markers::read(&jpeg, &self.limits)?;
+                self.jpeg_region(&jpeg, &frame, stored, (region.size(), need))?
             }
-            None => {
-                let found = other::decode(bytes, header.format, &self.limits, &mut self.second, &mut self.decoded)?;
-                same_size(found, header)?;
-                region::plan_whole(header.stored, stored, 8)
-            }
+        } else if let Some(frame) = &header.frame {
+            self.jpeg_region(bytes, frame, stored, (region.size(), need))?
+        } else {
+            let found = other::decode(bytes, header.format, &self.limits, &mut self.second, &mut self.decoded)?;
+            same_size(found, header)?;
+            region::plan_whole(header.stored, stored, 8)
         };
         self.accept(&self.warning)?;
-        Ok(self.patch(&plan, header.orientation))
+        Ok(Patch { bytes: looked_at, ..self.patch(&plan, header.orientation) })
+    }
+
+    /// Decodes the pixels of a JPEG that touch `stored`, for what is needed of a region of a size.
+    fn jpeg_region(
+        &mut self,
+        bytes: &[u8],
+        frame: &Frame,
+        stored: Rect,
+        (size, need): (Size, Size),
+    ) -> Result<region::Plan, DecodeError> {
+        let scale = scale_for(size, need, self.scale_margin);
+        if let Some(baseline) = &mut self.baseline
+            && (scale < 8 || self.own_full)
+        {
+            let plan = region::plan_window(frame.size, stored, scale);
+            let window = plan.crop.unwrap_or(stored);
+            if baseline.decode(bytes, frame, window, scale, &mut self.decoded).is_some() {
+                self.own_decodes += 1;
+                return Ok(plan);
+            }
+        }
+        let scale = region::libjpeg_scale_for(size, need, self.scale_margin);
+        let mut turbo = jpeg::Turbo::open(bytes, frame, self.limits.max_scans)?;
+        let plan = if turbo.can_crop() && can_crop(frame) {
+            region::plan_cropped(frame, stored, scale)
+        } else {
+            region::plan_whole(frame.size, stored, scale)
+        };
+        let pixels = scratch(&mut self.decoded, jpeg::buffer_len(frame, plan.decoded));
+        self.warning = turbo.decode(bytes, frame, &plan, pixels)?;
+        Ok(plan)
+    }
+
+    /// Whether the record is the header's; and whether it is sound, where that is asked for.
+    fn check_record(&self, record: &Record, header: &Header, scale: u8) -> Result<(), DecodeError> {
+        let image = record.image().filter(|image| image.orientation == header.orientation);
+        let image = image.ok_or_else(another)?;
+        same_size(image.size, header)?;
+        if self.strict { record.verify(scale.max(bands::chroma_scale(image, scale))) } else { Ok(()) }
     }
 
     /// The plan's window of the decoded pixels, turned.
@@ -391,6 +452,7 @@ impl Decoder {
             size: orientation.size(window.size()),
             area: orientation.turned_area(plan.area, window.size()),
             scale: plan.scale,
+            bytes: 0,
             warning: self.warning.as_deref(),
         }
     }
@@ -422,7 +484,37 @@ fn can_crop(frame: &Frame) -> bool {
 }
 
 fn same_size(found: Size, header: &Header) -> Result<(), DecodeError> {
-    if found == header.stored { Ok(()) } else { Err(DecodeError::corrupt("the header is that of another file")) }
+    if found == header.stored { Ok(()) } else { Err(another()) }
+}
+
+fn another() -> DecodeError {
+    DecodeError::corrupt("the header is that of another file")
+}
+
+/// The bytes, and the record that they are; of a record that holds a file as it was, that file.
+fn open<'b>(bytes: &'b [u8], limits: &Limits) -> Result<(&'b [u8], Option<Record<'b>>), DecodeError> {
+    if Format::of(bytes) != Some(Format::Packed) {
+        return Ok((bytes, None));
+    }
+    let record = Record::open(bytes, limits)?;
+    if record.image().is_some() {
+        return Ok((bytes, Some(record)));
+    }
+    let file = record.stored()?;
+    if Format::of(file) == Some(Format::Packed) {
+        return Err(DecodeError::corrupt("a packed record in a packed record"));
+    }
+    Ok((file, None))
+}
+
+/// The frame of the JPEG that a record's image is of.
+fn frame_of(image: &crate::packed::Image) -> Frame {
+    let mut sampling = [(0, 0); 4];
+    for (sampling, plane) in sampling.iter_mut().zip(&image.components) {
+        *sampling = plane.sampling;
+    }
+    let components = image.components.len() as u8;
+    Frame { size: image.size, process: Process::Sequential, components, sampling, single_scan: true }
 }
 
 fn unknown(bytes: &[u8]) -> DecodeError {
@@ -430,5 +522,8 @@ fn unknown(bytes: &[u8]) -> DecodeError {
         return DecodeError::corrupt("the file is empty");
     }
     let start: Vec<String> = bytes.iter().take(4).map(|b| format!("{b:02x}")).collect();
-    DecodeError::corrupt(format!("neither JPEG, PNG, WebP, GIF, BMP nor TIFF: starts with {}", start.join(" ")))
+    DecodeError::corrupt(format!(
+        "neither JPEG, PNG, WebP, GIF, BMP, TIFF nor a packed record: starts with {}",
+        start.join(" ")
+    ))
 }

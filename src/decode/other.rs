@@ -74,6 +74,7 @@ fn high(samples: &[u8], index: usize) -> u8 {
 fn open<'a>(bytes: &'a [u8], format: Format, limits: &Limits) -> Result<impl ImageDecoder + 'a, DecodeError> {
     let claimed = claims::size(bytes, format, limits)?;
     let format = match format {
+        Format::Packed => return Err(DecodeError::corrupt("a packed record without an image")),
         Format::Jpeg => return Err(DecodeError::corrupt("a JPEG without a frame header")),
         Format::Png => image::ImageFormat::Png,
         Format::WebP => image::ImageFormat::WebP,

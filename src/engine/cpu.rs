@@ -6,7 +6,7 @@
 use super::host::HostCanvas;
 use super::{Canvas, Engine, Kept, Made, SampleError, Worker};
 use crate::batch::Pool;
-use crate::decode::{Decoder, Limits, SCALE_MARGIN};
+use crate::decode::{Decoder, Limits, SCALE_MARGIN, scale_for};
 use crate::error::{Error, Result};
 use crate::ops::{Renderer, Resizer, Rgb8, View};
 use crate::plan::SamplePlan;
@@ -67,6 +67,10 @@ impl Engine for Cpu {
         Ok(Box::new(CpuWorker { decoder, renderer: Renderer::new(), resizer: Resizer::new() }))
     }
 
+    fn scale(&self, plan: &SamplePlan) -> u8 {
+        scale_for(plan.crop.region.size(), resolution(plan), self.scale_margin)
+    }
+
     fn begin(&self, samples: usize, side: u32) -> Result<Box<dyn Canvas>> {
         Ok(Box::new(HostCanvas::new(samples, side, &self.pool)))
     }
@@ -104,10 +108,10 @@ impl Worker for CpuWorker {
             .map_err(SampleError::Image)?;
         drop(decoding);
         let decoded = Instant::now();
-        let warning = patch.warning.map(str::to_owned);
+        let (warning, bytes) = (patch.warning.map(str::to_owned), patch.bytes);
         let view = View { pixels: patch.pixels, stride: patch.stride, size: patch.size };
         self.renderer.render(view, patch.area, &plan, &mut own(canvas).slot(slot)).map_err(SampleError::Setup)?;
-        Ok(Made { warning, ..self.made(start, decoded) })
+        Ok(Made { warning, bytes, ..self.made(start, decoded) })
     }
 
     fn keep(&mut self, canvas: &dyn Canvas, slot: usize) -> Result<Kept> {
@@ -144,7 +148,7 @@ impl Worker for CpuWorker {
         let patch = self.decoder.decode_region(bytes, &header, whole, needed).map_err(SampleError::Image)?;
         drop(decoding);
         let decoded = Instant::now();
-        let warning = patch.warning.map(str::to_owned);
+        let (warning, bytes) = (patch.warning.map(str::to_owned), patch.bytes);
         let view = View { pixels: patch.pixels, stride: patch.stride, size: patch.size };
         let mut image = Rgb8 { pixels: Vec::new(), size };
         if view.size == size {
@@ -156,7 +160,7 @@ impl Worker for CpuWorker {
         }
         // Not from the decoder's pixels: a use must not depend on being the first one.
         self.renderer.render_region(image.view(), &plan, &mut own(canvas).slot(slot)).map_err(SampleError::Setup)?;
-        Ok((Made { warning, ..self.made(start, decoded) }, Kept::new(image)))
+        Ok((Made { warning, bytes, ..self.made(start, decoded) }, Kept::new(image)))
     }
 
     fn rerun(

@@ -31,6 +31,12 @@ pub trait Engine: Send + Sync {
     /// [`Error::Config`] if the engine cannot be set up.
     fn worker(&self) -> Result<Box<dyn Worker>>;
 
+    /// M of the scale M/8 that a sample of this plan will be decoded at: tells a source what to read ahead.
+    fn scale(&self, plan: &SamplePlan) -> u8 {
+        let _ = plan;
+        8
+    }
+
     /// Room for a batch of `samples` images of `side` by `side` pixels.
     ///
     /// # Errors
@@ -151,6 +157,8 @@ pub struct Made {
     pub band: Duration,
     /// Copies to the device. Zero for the CPU engine, which writes where the batch is.
     pub upload: Duration,
+    /// Encoded bytes that were looked at.
+    pub bytes: u64,
     /// What is wrong with the file, where an image could be made all the same.
     pub warning: Option<String>,
 }

@@ -31,9 +31,9 @@ fn seconds(sum: &AtomicU64) -> f64 {
 }
 
 impl Sums {
-    pub(super) fn sample(&self, bytes: usize, read: Duration, made: &Made) {
+    pub(super) fn sample(&self, read: Duration, made: &Made) {
         self.images.fetch_add(1, Relaxed);
-        self.bytes.fetch_add(bytes as u64, Relaxed);
+        self.bytes.fetch_add(made.bytes, Relaxed);
         add(&self.read, read);
         add(&self.decode, made.decode);
         self.rendered(made);
@@ -89,7 +89,7 @@ pub struct Counters {
     pub images: u64,
     /// Images that came from the replay buffer.
     pub replayed: u64,
-    /// Encoded bytes of the images made from their files.
+    /// Encoded bytes of the images made from their files that were looked at: of packed records a part.
     pub bytes: u64,
     /// Reading encoded bytes. A memory-mapped source reads while it decodes, so this is near 0 for it.
     pub read: f64,

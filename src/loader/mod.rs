@@ -26,7 +26,7 @@ pub use state::{Override, State};
 use crate::batch::Batch;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::plan::SampleKey;
+use crate::plan::{self, SampleKey};
 use crate::recipe::ReplayMode;
 use crate::rng::{Draw, Purpose};
 use crate::schedule::{Schedule, Stage, StageReplay};
@@ -308,6 +308,7 @@ impl Loader {
             let slots = self.slots(&step);
             assert_eq!(slots.len(), samples, "a batch is as large as its stage says");
             self.planned = after;
+            self.read_ahead(&step, &slots);
             let job = Arc::new(Job::new(step, slots, canvas));
             let (tasks, _) = self.queue.as_ref().expect("the queue is open until the loader is dropped");
             for slot in 0..samples {
@@ -316,6 +317,26 @@ impl Loader {
             self.jobs.push_back(job);
         }
         Ok(())
+    }
+
+    /// Tells the source which samples of a batch will be read, and how much of each.
+    ///
+    /// The batches before it are still in the making: so the disk works on all samples of a batch at once, and nobody waits.
+    fn read_ahead(&self, step: &Step, slots: &[Slot]) {
+        let Shop { source, recipe, evaluate, .. } = &*self.shop;
+        let reads_whole = recipe.replay == ReplayMode::Reaugment;
+        // Images that come again were read before.
+        for Slot { index, key, magnitude, entry } in &slots[..step.positions.len()] {
+            let index = *index as usize;
+            let plan = match source.size(index) {
+                Some(size) if *evaluate => plan::eval(&step.stage, recipe, size).ok(),
+                Some(size) if entry.is_none() || !reads_whole => {
+                    plan::train(*key, &step.stage, *magnitude, recipe, size).ok()
+                }
+                _ => None,
+            };
+            source.prefetch(index, plan.map_or(8, |plan| self.engine.scale(&plan)));
+        }
     }
 
     /// What a batch consists of: its new images, and those that come again.

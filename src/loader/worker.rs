@@ -291,7 +291,7 @@ impl Shop {
         };
         match made {
             Ok((made, mut kept)) => {
-                self.sums.sample(bytes.len(), read, &made);
+                self.sums.sample(read, &made);
                 if let Some(warning) = made.warning {
                     self.damaged_files.add(index, self.source.name(index as usize), warning);
                 }

@@ -48,6 +48,7 @@ mod samples;
 mod shard;
 
 pub use band::{BANDS, LANES, Tile, bands_for};
+pub(crate) use band::{TILE_HEIGHT, TILE_WIDTH};
 pub use coefficients::{Coefficients, Colour, Component};
 pub use record::{Head, Image, Packed, Plane, Record, TileDecoder, Touched, pack};
 pub use shard::{Entry, Place, Shard, ShardWriter};

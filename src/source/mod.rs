@@ -4,24 +4,28 @@
 //! |---|---|---|
 //! | [`Folder`] | a folder with one sub-folder per class (torchvision's ImageFolder) | the sub-folder |
 //! | [`Tar`] | WebDataset shards, memory-mapped, in any order | `.cls` or `.json` beside the image |
+//! | [`Packed`] | packed records (`bandfeed pack`), memory-mapped, in any order | that of the data set that was packed |
 //! | [`Memory`] | bytes the caller has | given with them |
 //! | [`Subset`] | some samples of another source | the other source's |
 //!
-//! [`open`] picks between the first two by looking at what is there.
+//! [`open`] picks between the first three by looking at what is there.
 
 mod folder;
 mod memory;
 mod names;
+mod packed;
 mod pattern;
 mod subset;
 mod tar;
 
 pub use folder::{Folder, FolderOptions};
 pub use memory::Memory;
+pub use packed::Packed;
 pub use subset::Subset;
 pub use tar::Tar;
 
 use crate::error::{Error, Result};
+use crate::shape::Size;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -57,6 +61,18 @@ pub trait Source: Send + Sync {
     /// [`crate::Error::Io`] with the file's path.
     fn read<'a>(&'a self, index: usize, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]>;
 
+    /// Size of an upright image where the source's index tells it, so that a plan can be made before anything is read.
+    fn size(&self, index: usize) -> Option<Size> {
+        let _ = index;
+        None
+    }
+
+    /// Tells the system that a sample will be read soon, decoded at `scale`/8: what that takes is fetched from the disk while
+    /// other samples are made. A hint, which may do nothing.
+    fn prefetch(&self, index: usize, scale: u8) {
+        let _ = (index, scale);
+    }
+
     /// Number of samples of each class, by class index. Visits every label.
     fn class_counts(&self) -> Vec<u64> {
         let mut counts = vec![0; self.classes().len()];
@@ -83,13 +99,14 @@ fn count_line<S: Source + ?Sized>(source: &S) -> String {
     format!("{} images, {} classes ({each} images each)", source.len(), counts.len())
 }
 
-/// Opens what `spec` names: a folder with one sub-folder per class, a folder of `.tar` shards, a shard, or a pattern of
-/// shards such as `train-{000..012}.tar` or `shards/*.tar`.
+/// Opens what `spec` names: a folder with one sub-folder per class, a folder of `.tar` or of `.bands` shards, a shard, or a
+/// pattern of shards such as `train-{000..012}.tar` or `shards/*.bands`.
 ///
-/// A folder that has class folders is read as such even where `.tar` files lie in it.
+/// A folder that has class folders is read as such even where shards lie in it. A folder of `.bands` shards must have all of the
+/// data set's.
 ///
 /// # Errors
-/// What [`Folder::open`] and [`Tar::open`] report; [`Error::Source`] tells what was tried if `spec` is none of these.
+/// What [`Folder::open`], [`Tar::open`] and [`Packed::open`] report; [`Error::Source`] tells what was tried if `spec` is none of these.
 ///
 /// ```no_run
 /// let source = bandfeed::source::open("imagenet/train")?;
@@ -99,14 +116,29 @@ fn count_line<S: Source + ?Sized>(source: &S) -> String {
 pub fn open(spec: &str) -> Result<Arc<dyn Source>> {
     let path = Path::new(spec);
     if path.is_dir() {
-        let tars = pattern::shards_in(path)?;
+        let [tars, packed] = [tar::EXTENSION, packed::EXTENSION].map(|extension| pattern::shards_in(path, extension));
+        let (tars, packed) = (tars?, packed?);
         return match Folder::open(path) {
             Ok(folder) => Ok(Arc::new(folder)),
-            Err(_) if !tars.is_empty() && !has_folder(path) => Ok(Arc::new(Tar::open_paths(tars)?)),
+            Err(_) if !packed.is_empty() && tars.is_empty() && !has_folder(path) => {
+                let packed = Packed::open_paths(&packed)?;
+                packed.check_complete(path)?;
+                Ok(Arc::new(packed))
+            }
+            Err(_) if !tars.is_empty() && packed.is_empty() && !has_folder(path) => {
+                Ok(Arc::new(Tar::open_paths(tars)?))
+            }
             Err(Error::Source { path, reason }) => {
-                let found = match tars.len() {
-                    0 => "There is no .tar shard in it either.".to_owned(),
-                    n => format!("It also holds {n} .tar files; to read those, give `{spec}/*.tar`."),
+                let others = [(tars.len(), tar::EXTENSION), (packed.len(), packed::EXTENSION)];
+                let found: Vec<String> = others
+                    .iter()
+                    .filter(|(count, _)| *count > 0)
+                    .map(|(n, kind)| format!("It also holds {n} .{kind} files; to read those, give `{spec}/*.{kind}`."))
+                    .collect();
+                let found = if found.is_empty() {
+                    "There is no .tar or .bands shard in it either.".to_owned()
+                } else {
+                    found.join(" ")
                 };
                 Err(Error::source(path, format!("{reason} {found}")))
             }
@@ -115,22 +147,33 @@ pub fn open(spec: &str) -> Result<Arc<dyn Source>> {
     }
     if path.is_file() {
         return match path.extension() {
-            Some(extension) if extension.eq_ignore_ascii_case("tar") => Ok(Arc::new(Tar::open(spec)?)),
+            Some(extension) if extension.eq_ignore_ascii_case(tar::EXTENSION) => Ok(Arc::new(Tar::open(spec)?)),
+            Some(extension) if extension.eq_ignore_ascii_case(packed::EXTENSION) => Ok(Arc::new(Packed::open(spec)?)),
             _ => Err(Error::source(
                 path,
-                "is a file, but not a .tar shard; expected a folder with one sub-folder per class, a folder of .tar \
-                 shards, a .tar, or a pattern of them",
+                "is a file, but no .tar or .bands shard; expected a folder with one sub-folder per class, a folder of \
+                 .tar or .bands shards, a shard, or a pattern of them",
             )),
         };
     }
     if pattern::is_pattern(spec) {
-        return Ok(Arc::new(Tar::open(spec)?));
+        let is_packed = path.extension().is_some_and(|e| e.eq_ignore_ascii_case(packed::EXTENSION));
+        return if is_packed { Ok(Arc::new(Packed::open(spec)?)) } else { Ok(Arc::new(Tar::open(spec)?)) };
     }
     Err(Error::source(
         path,
-        "does not exist; tried it as a folder with one sub-folder per class, as a folder of .tar shards, and as a .tar. \
-         A pattern of shards is written `train-{000..012}.tar` or `shards/*.tar`",
+        "does not exist; tried it as a folder with one sub-folder per class, as a folder of .tar or .bands shards, \
+         and as such a shard. A pattern of shards is written `train-{000..012}.tar` or `shards/*.bands`",
     ))
+}
+
+/// Asks for pages of a map ahead of their use. They come in one read, and nobody waits for it.
+fn will_need(map: &memmap2::Mmap, start: u64, len: u64) {
+    #[cfg(unix)]
+    // A hint: where it is refused the pages are read when they are touched.
+    let _ = map.advise_range(memmap2::Advice::WillNeed, start as usize, len as usize);
+    #[cfg(not(unix))]
+    let _ = (map, start, len);
 }
 
 /// Whether a folder that could hold a class lies in `path`.

@@ -11,14 +11,14 @@ pub(super) fn is_pattern(spec: &str) -> bool {
     spec.contains(['{', '*', '?', '['])
 }
 
-/// The `.tar` files directly in a folder, sorted.
-pub(super) fn shards_in(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The files directly in a folder whose names end with `.extension`, sorted; not those that start with a dot.
+pub(super) fn shards_in(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let mut shards = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
         let entry = entry.map_err(Error::io(folder))?;
         let path = entry.path();
         let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        if !hidden && path.extension().is_some_and(|e| e.eq_ignore_ascii_case("tar")) && path.is_file() {
+        if !hidden && path.extension().is_some_and(|e| e.eq_ignore_ascii_case(extension)) && path.is_file() {
             shards.push(path);
         }
     }
@@ -26,15 +26,15 @@ pub(super) fn shards_in(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(shards)
 }
 
-/// The files that `pattern` names. A path that exists is itself, whatever signs it holds; a folder gives its `.tar` files.
+/// The files that `pattern` names. A path that exists is itself, whatever signs it holds; a folder gives its files of `.extension`.
 /// Otherwise braces are expanded as a shell does (`{a,b}`, `{000..012}`, `{0..8..2}`), then `*`, `?` and `[..]` are
 /// matched; a name without these is kept although it may not exist, so that opening it can say so.
-pub(super) fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
+pub(super) fn expand(pattern: &str, extension: &str) -> Result<Vec<PathBuf>> {
     let path = Path::new(pattern);
     if path.is_dir() {
-        let shards = shards_in(path)?;
+        let shards = shards_in(path, extension)?;
         if shards.is_empty() {
-            return Err(Error::source(path, "no .tar file in this folder"));
+            return Err(Error::source(path, format!("no .{extension} file in this folder")));
         }
         return Ok(shards);
     }

@@ -3,6 +3,7 @@
 use super::{Source, count_line};
 use crate::error::{Error, Result};
 use crate::rng::mix;
+use crate::shape::Size;
 use std::sync::Arc;
 
 /// The samples `indices` of another source, in that order. Classes stay those of the whole.
@@ -71,6 +72,14 @@ impl Source for Subset {
 
     fn classes(&self) -> &[String] {
         self.inner.classes()
+    }
+
+    fn size(&self, index: usize) -> Option<Size> {
+        self.inner.size(self.indices[index] as usize)
+    }
+
+    fn prefetch(&self, index: usize, scale: u8) {
+        self.inner.prefetch(self.indices[index] as usize, scale);
     }
 
     fn read<'a>(&'a self, index: usize, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]> {

@@ -56,6 +56,9 @@ struct Shard {
     map: Mmap,
 }
 
+/// Ends the name of a shard.
+pub(super) const EXTENSION: &str = "tar";
+
 /// Class names beside a shard.
 const CLASSES_FILE: &str = "classes.txt";
 
@@ -78,7 +81,7 @@ impl Tar {
     pub fn open_all<P: AsRef<str>>(patterns: &[P]) -> Result<Self> {
         let mut paths = Vec::new();
         for spec in patterns {
-            paths.extend(pattern::expand(spec.as_ref())?);
+            paths.extend(pattern::expand(spec.as_ref(), EXTENSION)?);
         }
         Self::open_paths(paths)
     }
@@ -268,6 +271,10 @@ impl Source for Tar {
         let start = self.offsets[index] as usize;
         // `Index::of` has checked that the member ends inside the map.
         Ok(&self.shards[self.shard(index)].map[start..start + self.sizes[index] as usize])
+    }
+
+    fn prefetch(&self, index: usize, _scale: u8) {
+        super::will_need(&self.shards[self.shard(index)].map, self.offsets[index], u64::from(self.sizes[index]));
     }
 
     fn describe(&self) -> String {

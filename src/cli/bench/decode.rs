@@ -109,7 +109,10 @@ fn window(
         let read = start.elapsed();
         let before = decoder.own_decodes();
         let pixels = match target {
-            None => decoder.decode(bytes).map(|image| std::hint::black_box(image).size.pixels()),
+            None => {
+                let all = bytes.len() as u64;
+                decoder.decode(bytes).map(|image| (std::hint::black_box(image).size.pixels(), all))
+            }
             Some(target) => match decoder.header(bytes) {
                 Err(error) => Err(error),
                 Ok(header) => {
@@ -117,20 +120,20 @@ fn window(
                         SampleKey { seed: common.seed + round, epoch: number / len, position: index, replay: 0 };
                     let plan = plan::train(sample, &target.stage, target.stage.magnitude, recipe, header.size)?;
                     let patch = decoder.decode_region(bytes, &header, plan.crop.region, resolution(&plan));
-                    patch.map(|patch| std::hint::black_box(patch).size.pixels())
+                    patch.map(|patch| (std::hint::black_box(patch).size.pixels(), patch.bytes))
                 }
             },
         };
         let decode = start.elapsed() - read;
-        let (images, pixels) = match pixels {
-            Ok(pixels) => (1, pixels),
+        let (images, pixels, looked_at) = match pixels {
+            Ok((pixels, bytes)) => (1, pixels, bytes),
             Err(_) => {
                 bad.lock().expect("no holder panics").insert(index);
-                (0, 0)
+                (0, 0, 0)
             }
         };
         let own = decoder.own_decodes() - before;
-        Ok(Done { images, bytes: bytes.len() as u64, pixels, own, read, decode, ..Done::default() })
+        Ok(Done { images, bytes: looked_at, pixels, own, read, decode, ..Done::default() })
     };
     let limit = input.limit(key.cache);
     let window = rounds::race(&mut states, (common.seconds, limit, WARM), || input.prepare(key.cache), work)?;

@@ -148,6 +148,7 @@ impl Feed {
         }
         let resident = input.prepare(key.cache)?;
         let limit = whole_batches(input.limit(key.cache), target.stage.fresh());
+        let disk = machine::disk_bytes().filter(|_| key.cache == Some(Cache::Cold));
         let (before, cpu, start) = (loader.counters(), machine::cpu_seconds(), Instant::now());
         let (mut images, mut batches) = (0, 0);
         while start.elapsed() < Duration::from_secs_f64(common.seconds) && batches < limit {
@@ -161,6 +162,7 @@ impl Feed {
             counters: Some(loader.counters().since(&before)),
             bad_files: loader.bad_files().len(),
             resident,
+            disk_bytes: machine::disk_bytes().zip(disk).map(|(after, before)| after - before),
             ..Window::default()
         })
     }

@@ -128,6 +128,12 @@ pub(super) struct Row {
     /// Encoded bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) megabytes_per_second: Option<f64>,
+    /// Encoded bytes that were looked at for an image, in kB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) looked_at_kb: Option<f64>,
+    /// What the system fetched from the disk for an image, in kB; told for windows that begin cold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) disk_kb: Option<f64>,
     /// Pixels that the decoder handed over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) megapixels_per_second: Option<f64>,

@@ -26,6 +26,8 @@ pub(super) struct Window {
     /// Seconds that the model waited for batches.
     pub(super) wait: Option<f64>,
     pub(super) resident: Option<f64>,
+    /// Fetched from the disk.
+    pub(super) disk_bytes: Option<u64>,
     pub(super) bad_files: usize,
 }
 
@@ -99,14 +101,17 @@ impl Tally {
         row.megapixels_per_second = sum(|w| w.pixels.map(|n| n as f64)).map(|n| n * 1e-6 / seconds);
         row.own_share = sum(|w| w.own_decodes.map(|n| n as f64)).map(|n| n / images);
         row.wait_share = sum(|w| w.wait).map(|s| s / seconds);
+        let disk = sum(|w| w.disk_bytes.map(|bytes| bytes as f64));
         row.resident = sum(|w| w.resident).map(|s| s / windows.len() as f64);
         let none = Some(Counters::default());
         let counters = windows.iter().fold(none, |all, w| Some(all?.plus(w.counters.as_ref()?)));
         // The workers' count, since they may have made some for the batches after the window.
         let made = counters.map_or(row.images, |sums| sums.images + sums.replayed).max(1);
         let each = 1e3 / made as f64;
+        row.disk_kb = disk.map(|bytes| bytes / 1e3 / made as f64);
         row.cpu_ms_per_image = sum(|w| w.cpu_seconds).map(|s| s * each);
         if let Some(sums) = counters {
+            row.looked_at_kb = Some(sums.bytes as f64 / 1e3 / made as f64).filter(|_| sums.bytes > 0);
             row.megabytes_per_second = Some(sums.bytes as f64 / seconds * 1e-6).filter(|_| sums.bytes > 0);
             let part = |time: f64| Some(time * each).filter(|_| time > 0.0);
             (row.read_ms, row.decode_ms, row.render_ms) = (part(sums.read), part(sums.decode), part(sums.render()));

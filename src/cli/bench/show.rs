@@ -166,6 +166,8 @@ fn columns(report: &Report) -> Vec<(&'static str, Vec<Option<String>>)> {
         column("needed", &|r| r.needed.map(|rate| format!("{rate:.2}x"))),
         column("Mpixel/s", &|r| fixed(r.megapixels_per_second, 1)),
         column("MB/s", &|r| fixed(r.megabytes_per_second, 1)),
+        column("KB", &|r| fixed(r.looked_at_kb, 1)),
+        column("disk KB", &|r| fixed(r.disk_kb, 1)),
         column("cpu ms", &|r| fixed(r.cpu_ms_per_image, 2)),
         column("read ms", &|r| fixed(r.read_ms, 3)),
         column("decode ms", &|r| fixed(r.decode_ms, 3)),
@@ -188,6 +190,10 @@ fn foot(report: &Report) -> String {
     text += "\n";
     if any(|r| r.megapixels_per_second.is_some()) {
         text += "Mpixel/s: pixels that the decoder handed over. MB/s: encoded bytes of the files.\n";
+    }
+    if any(|r| r.looked_at_kb.is_some()) {
+        text += "KB: encoded bytes of an image that were looked at.";
+        text += if any(|r| r.disk_kb.is_some()) { " disk KB: what the system read for it.\n" } else { "\n" };
     }
     if any(|r| r.own_share.is_some()) {
         text += "own: images that needed no libjpeg-turbo, which makes all that are decoded at a reduced scale.\n";

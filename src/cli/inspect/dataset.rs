@@ -294,6 +294,7 @@ fn format_name(format: Format) -> &'static str {
         Format::Gif => "GIF",
         Format::Bmp => "BMP",
         Format::Tiff => "TIFF",
+        Format::Packed => "packed JPEG",
     }
 }
 

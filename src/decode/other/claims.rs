@@ -12,6 +12,7 @@ use crate::shape::Size;
 /// The size the file gives its image, within the limits.
 pub(super) fn size(bytes: &[u8], format: Format, limits: &Limits) -> Result<Size, DecodeError> {
     let size = match format {
+        Format::Packed => return Err(DecodeError::corrupt("a packed record without an image")),
         Format::Jpeg => return Err(DecodeError::corrupt("a JPEG without a frame header")),
         Format::Png => png(bytes)?,
         Format::WebP => return webp(bytes, limits),

@@ -27,9 +27,9 @@ const RINGS: [(u8, u8); BANDS] = [(0, 2), (2, 3), (3, 4), (4, 6), (6, 8)];
 pub const LANES: usize = 32;
 
 /// Columns of blocks in a tile.
-pub(super) const TILE_WIDTH: u32 = 8;
+pub(crate) const TILE_WIDTH: u32 = 8;
 /// Rows of blocks in a tile.
-pub(super) const TILE_HEIGHT: u32 = 4;
+pub(crate) const TILE_HEIGHT: u32 = 4;
 
 /// Number of bands that hold all rings below `rings`, which is in `1..=8`.
 ///

@@ -14,7 +14,7 @@ pub use read::Record;
 pub use tiles::{TileDecoder, Touched};
 pub use write::{Packed, pack};
 
-use super::band::BANDS;
+use super::band::{BANDS, Tiling};
 use super::coefficients::Colour;
 use crate::decode::Orientation;
 use crate::shape::Size;
@@ -74,6 +74,20 @@ pub struct Plane {
     pub(crate) bases: [u8; 64],
     /// By band.
     pub(crate) chunks: [ChunkTable; BANDS],
+}
+
+impl Image {
+    /// Whether the chroma has half of the luma's resolution along both axes.
+    pub(crate) fn has_quarter_chroma(&self) -> bool {
+        self.colour == Colour::YCbCr && self.components.iter().map(|c| c.sampling).eq([(2, 2), (1, 1), (1, 1)])
+    }
+}
+
+impl Plane {
+    /// One bit for each lane of the tile in `column` and `row` that has a block.
+    pub(crate) fn active(&self, column: u32, row: u32) -> u32 {
+        Tiling::new(self.blocks).active(column, row)
+    }
 }
 
 /// Where the chunks of one band of one component are.

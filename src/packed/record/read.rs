@@ -35,6 +35,11 @@ impl<'a> Record<'a> {
         self.head.image.as_ref()
     }
 
+    /// Bytes of the head.
+    pub(crate) fn head_len(&self) -> u64 {
+        self.image().map_or(self.head.tail.0.start, |image| image.bands[0].index.start)
+    }
+
     /// Bytes of the record to have at hand for the rings below `rings`: head, index and payload. Of a stored file, all.
     ///
     /// # Panics

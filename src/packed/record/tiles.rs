@@ -44,6 +44,11 @@ impl TileDecoder {
         Path::available().into_iter().map(|path| (path.name(), Self::with(path))).collect()
     }
 
+    /// A decoder that uses no vector instructions, to compare.
+    pub(crate) fn plain() -> Self {
+        Self::with(Path::Portable)
+    }
+
     fn with(path: Path) -> Self {
         Self { path, tile: Tile::default(), starts: Default::default() }
     }

@@ -1,6 +1,6 @@
 //! Reads a shard through a memory map.
 
-use super::{ALIGN, ENTRY, FOOTER_MAGIC, FRAME, MAGIC, PAGE, Place, VERSION};
+use super::{ALIGN, ENTRY, FOOTER_MAGIC, FRAME, MAGIC, PAGE, Place, QUARTER_CHROMA, STORED, VERSION};
 use crate::decode::{Limits, Orientation};
 use crate::error::{Error, Result};
 use crate::packed::Record;
@@ -25,6 +25,8 @@ pub struct Entry {
     pub size: Option<Size>,
     /// How the stored pixels are turned.
     pub orientation: Orientation,
+    /// Whether the image has chroma of half resolution along both axes.
+    pub(crate) has_quarter_chroma: bool,
     /// Bytes of the record up to the end of each band.
     ends: [u32; BANDS],
     /// Of the whole record.
@@ -42,6 +44,17 @@ impl Entry {
         let band = bands_for(rings) - 1;
         let len = if self.size.is_some() { self.ends[band].into() } else { self.len };
         self.offset..self.offset + len
+    }
+}
+
+impl Entry {
+    /// The bytes of the file that hold what decoding at `scale`/8 reads: where chroma is small it is taken at twice the scale,
+    /// and so with twice the rings.
+    ///
+    /// # Panics
+    /// If `scale` is not in `1..=8`.
+    pub(crate) fn range_at(&self, scale: u8) -> Range<u64> {
+        self.range(if self.has_quarter_chroma && 2 * scale <= 8 { 2 * scale } else { scale })
     }
 }
 
@@ -105,6 +118,11 @@ impl Shard {
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io(path))?;
         let (place, entries, classes, keys) = read_index(&map).map_err(|reason| Error::source(path, reason))?;
         Ok(Self { path: path.to_owned(), map, place, entries, classes, keys })
+    }
+
+    /// The mapped file.
+    pub(crate) fn map(&self) -> &Mmap {
+        &self.map
     }
 
     /// The file.
@@ -235,15 +253,16 @@ fn read_entry(bytes: &[u8], end: u64, keys: &str) -> Option<Entry> {
     let key = (u32_at(bytes, 28), u16_at(bytes, 26));
     keys.get(key.0 as usize..key.0 as usize + usize::from(key.1))?;
     let ends = [32, 36, 40, 44, 48].map(|at| u32_at(bytes, at));
-    let is_stored = bytes[24] == 1;
+    let is_stored = bytes[24] == STORED;
     let is_ordered = ends.is_sorted() && u64::from(ends[BANDS - 1]) <= len;
-    (bytes[24] <= 1 && is_ordered).then_some(())?;
+    (bytes[24] <= QUARTER_CHROMA && is_ordered).then_some(())?;
     Some(Entry {
         offset,
         len,
         label: u32_at(bytes, 16),
         size: (!is_stored).then_some(size),
         orientation: Orientation::from_exif(bytes[25].into())?,
+        has_quarter_chroma: bytes[24] == QUARTER_CHROMA,
         ends,
         crc: u32_at(bytes, 52),
         key,

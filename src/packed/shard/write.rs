@@ -1,6 +1,6 @@
 //! Writes a shard: to a temporary name, then all at once to its own.
 
-use super::{ALIGN, ENTRY, FOOTER_MAGIC, FRAME, MAGIC, PAGE, Place, VERSION};
+use super::{ALIGN, ENTRY, FOOTER_MAGIC, FRAME, MAGIC, PAGE, Place, QUARTER_CHROMA, STORED, VERSION};
 use crate::decode::Limits;
 use crate::error::{Error, Result};
 use crate::packed::Record;
@@ -57,7 +57,11 @@ impl ShardWriter {
             size = (image.size.width as u16, image.size.height as u16);
             orientation = image.orientation.to_exif() as u8;
         }
-        let kind = u8::from(open.image().is_none());
+        let kind = match open.image() {
+            None => STORED,
+            Some(image) if image.has_quarter_chroma() => QUARTER_CHROMA,
+            Some(_) => 0,
+        };
         self.pad(ALIGN)?;
         let entry = &mut self.entries;
         entry.extend_from_slice(&self.at.to_le_bytes());

@@ -1,0 +1,341 @@
+//! Packed records to pixels: the tiles and rings under a window, transformed 32 blocks at once.
+//!
+//! The pixels are those that `baseline` makes of the JPEG at the same scale, bit for bit. So they are for gray and for YCbCr
+//! with chroma at full or half resolution along either axis; of other records the JPEG is written again and decoded.
+
+mod idct;
+mod interleave;
+mod lanes;
+
+use super::baseline::pixels::{Layout, Lines};
+use super::region::scaled_size;
+use crate::error::DecodeError;
+use crate::packed::{Colour, Image, Plane, Record, TILE_HEIGHT, TILE_WIDTH, Tile, TileDecoder, Touched};
+use crate::shape::Rect;
+use idct::{Samples, idct};
+use std::ops::Range;
+
+/// The instructions that tiles are transformed by; all give the same samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Path {
+    Plain,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Path {
+    /// All that this processor has, the fastest last.
+    fn available() -> Vec<Self> {
+        let mut paths = vec![Self::Plain];
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") {
+            paths.push(Self::Avx2);
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {
+                paths.push(Self::Avx512);
+            }
+        }
+        paths
+    }
+}
+
+/// Runs the block with the constant M that `scale` is.
+macro_rules! at_scale {
+    ($scale:expr, $m:ident => $body:block) => {
+        match $scale {
+            1 => {
+                const $m: usize = 1;
+                $body
+            }
+            2 => {
+                const $m: usize = 2;
+                $body
+            }
+            3 => {
+                const $m: usize = 3;
+                $body
+            }
+            4 => {
+                const $m: usize = 4;
+                $body
+            }
+            6 => {
+                const $m: usize = 6;
+                $body
+            }
+            _ => {
+                const $m: usize = 8;
+                $body
+            }
+        }
+    };
+}
+/// A decoder with what it keeps from record to record.
+pub(super) struct Bands {
+    path: Path,
+    tiles: TileDecoder,
+    samples: Box<Samples>,
+    areas: [Area; 3],
+    lines: Lines,
+}
+
+/// Samples of one component: of the tiles that a window needs.
+#[derive(Default)]
+struct Area {
+    samples: Vec<u8>,
+    /// Samples from one row to the next.
+    stride: usize,
+    /// Column and row of the first sample in the component.
+    first: (usize, usize),
+}
+
+/// How the chroma of an image lies on its luma, at a scale.
+struct Sampling {
+    /// M of M/8 of chroma.
+    chroma_scale: usize,
+    /// Pixels to a chroma sample.
+    across: usize,
+    down: usize,
+}
+
+impl Sampling {
+    /// `None` for what is left to others.
+    fn new(image: &Image, scale: usize) -> Option<Self> {
+        let [luma, chroma @ ..] = &*image.components else { return None };
+        let is_ycc = image.colour == Colour::YCbCr && chroma.iter().all(|c| c.sampling == (1, 1));
+        match luma.sampling {
+            _ if image.colour == Colour::Gray => Some(Self { chroma_scale: scale, across: 1, down: 1 }),
+            // libjpeg upsamples two columns of chroma in another way.
+            (2, _) if image.size.width <= 4 => None,
+            // As `baseline` does it.
+            (2, 2) if image.has_quarter_chroma() && 2 * scale <= 8 => {
+                Some(Self { chroma_scale: 2 * scale, across: 1, down: 1 })
+            }
+            (across @ 1..=2, down @ 1..=2) if is_ycc => {
+                Some(Self { chroma_scale: scale, across: across.into(), down: down.into() })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// M of M/8 that chroma is transformed at where the image is at `scale`/8: rings that are read of it.
+pub(super) fn chroma_scale(image: &Image, scale: u8) -> u8 {
+    Sampling::new(image, scale.into()).map_or(8, |sampling| sampling.chroma_scale as u8)
+}
+
+impl Area {
+    /// Makes room for the samples in these columns and rows of a component at `scale`/8; gives their blocks.
+    fn place(&mut self, plane: &Plane, scale: usize, columns: Range<usize>, rows: Range<usize>) -> Rect {
+        let span = |samples: Range<usize>, blocks: u32, tile: u32| {
+            let first = (samples.start / scale) as u32;
+            let end = (samples.end.div_ceil(scale) as u32).min(blocks);
+            let tiles = first / tile..end.div_ceil(tile);
+            (first, end, tiles)
+        };
+        let (left, right, tile_columns) = span(columns, plane.blocks.width, TILE_WIDTH);
+        let (top, bottom, tile_rows) = span(rows, plane.blocks.height, TILE_HEIGHT);
+        let (across, down) = (scale * TILE_WIDTH as usize, scale * TILE_HEIGHT as usize);
+        self.stride = across * tile_columns.len();
+        self.first = (across * tile_columns.start as usize, down * tile_rows.start as usize);
+        let _ = super::scratch(&mut self.samples, self.stride * down * tile_rows.len());
+        Rect { x: left, y: top, width: right - left, height: bottom - top }
+    }
+
+    fn row(&self, y: usize) -> &[u8] {
+        &self.samples[(y - self.first.1) * self.stride..][..self.stride]
+    }
+}
+
+impl Bands {
+    pub(super) fn new() -> Self {
+        Self::with(Path::available().last().copied().unwrap_or(Path::Plain), TileDecoder::new())
+    }
+
+    /// Without vector instructions, to compare.
+    pub(super) fn plain() -> Self {
+        Self::with(Path::Plain, TileDecoder::plain())
+    }
+
+    fn with(path: Path, tiles: TileDecoder) -> Self {
+        Self { path, tiles, samples: Box::new(Samples::new()), areas: Default::default(), lines: Lines::default() }
+    }
+
+    /// Decodes the pixels of `window`, which lies inside of the image at `scale`/8, to dense RGB8 rows at the start of `pixels`.
+    ///
+    /// `None` where this record is not one for this decoder.
+    ///
+    /// # Errors
+    /// [`DecodeError::Corrupt`] for damage.
+    pub(super) fn decode(
+        &mut self,
+        record: &Record,
+        window: Rect,
+        scale: u8,
+        pixels: &mut Vec<u8>,
+    ) -> Result<Option<Touched>, DecodeError> {
+        let Some((image, sampling)) =
+            record.image().and_then(|image| Sampling::new(image, scale.into()).map(|sampling| (image, sampling)))
+        else {
+            return Ok(None);
+        };
+        let size = scaled_size(image.size, scale);
+        let Sampling { chroma_scale, across, down } = sampling;
+        let chroma = ((size.width as usize).div_ceil(across), (size.height as usize).div_ceil(down));
+        // Half as many samples have a neighbour on both sides that counts.
+        let samples = |start: u32, len: u32, factor: usize, all: usize| {
+            let (start, end) = (start as usize / factor, (start as usize + len as usize).div_ceil(factor));
+            let margin = factor - 1;
+            start.saturating_sub(margin)..(end + margin).min(all)
+        };
+        let mut touched = Touched::default();
+        for (i, plane) in image.components.iter().enumerate() {
+            let (scale, columns, rows) = if i == 0 {
+                let luma = |start: u32, len: u32| start as usize..(start + len) as usize;
+                (usize::from(scale), luma(window.x, window.width), luma(window.y, window.height))
+            } else {
+                let columns = samples(window.x, window.width, across, chroma.0);
+                (chroma_scale, columns, samples(window.y, window.height, down, chroma.1))
+            };
+            let blocks = self.areas[i].place(plane, scale, columns, rows);
+            let Some(seen) = self.component(record, i, blocks, scale)? else { return Ok(None) };
+            // Components share the index of a band.
+            touched.index = touched.index.max(seen.index);
+            touched.payload += seen.payload;
+        }
+        let layout = Layout {
+            left: window.x as usize,
+            width: window.width as usize,
+            first_column: self.areas[0].first.0,
+            first_chroma: self.areas[1].first.0,
+            chroma_end: self.areas[1].first.0 + self.areas[1].stride,
+            across,
+            down,
+            chroma,
+        };
+        let pixels = super::scratch(pixels, 3 * window.size().pixels() as usize);
+        let (areas, count) = (&self.areas, image.components.len());
+        #[cfg(target_arch = "x86_64")]
+        if self.path != Path::Plain {
+            // SAFETY: the processor was asked.
+            unsafe { rows_avx2(&mut self.lines, &layout, count, areas, window, pixels) };
+            return Ok(Some(touched));
+        }
+        rows::<false>(&mut self.lines, &layout, count, areas, window, pixels);
+        Ok(Some(touched))
+    }
+
+    /// Decodes the area of a component to samples at `scale`/8. `None` where a block is out of the range that is computed here.
+    fn component(
+        &mut self,
+        record: &Record,
+        component: usize,
+        blocks: Rect,
+        scale: usize,
+    ) -> Result<Option<Touched>, DecodeError> {
+        let Some(plane) = record.image().and_then(|image| image.components.get(component)) else { return Ok(None) };
+        let (path, samples) = (self.path, &mut *self.samples);
+        let Area { samples: area, stride, first } = &mut self.areas[component];
+        let (stride, mut is_in_range) = (*stride, true);
+        let (width, height) = (scale * TILE_WIDTH as usize, scale * TILE_HEIGHT as usize);
+        let touched = self.tiles.decode(record, component, scale as u8, blocks, |column, row, tile| {
+            let (x, y) = (width * column as usize - first.0, height * row as usize - first.1);
+            let to = &mut area[y * stride + x..];
+            is_in_range &= transform(path, scale, tile, plane, (column, row), samples, to, stride).is_some();
+        })?;
+        Ok(is_in_range.then_some(touched))
+    }
+}
+
+/// Transforms a tile to samples in rows `stride` apart.
+#[expect(clippy::too_many_arguments, reason = "one tile's worth of a decoder's state, borrowed apart")]
+fn transform(
+    path: Path,
+    scale: usize,
+    tile: &Tile,
+    plane: &Plane,
+    (column, row): (u32, u32),
+    samples: &mut Samples,
+    to: &mut [u8],
+    stride: usize,
+) -> Option<()> {
+    let active = plane.active(column, row);
+    match path {
+        Path::Plain => at_scale!(scale, M => {
+            idct::<lanes::Plain, M>(tile, &plane.steps, plane.largest_sum, active, samples)?;
+            interleave::plain::<M>(samples, to, stride);
+        }),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the processor was asked.
+        Path::Avx2 => unsafe { avx2(scale, tile, plane, active, samples, to, stride)? },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the processor was asked.
+        Path::Avx512 => unsafe { avx512(scale, tile, plane, active, samples, to, stride)? },
+    }
+    Some(())
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn avx2(
+    scale: usize,
+    tile: &Tile,
+    plane: &Plane,
+    active: u32,
+    samples: &mut Samples,
+    to: &mut [u8],
+    stride: usize,
+) -> Option<()> {
+    at_scale!(scale, M => {
+        idct::<lanes::x86::Avx2, M>(tile, &plane.steps, plane.largest_sum, active, samples)?;
+        interleave::x86::avx2::<M>(samples, to, stride);
+    });
+    Some(())
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,avx512f,avx512bw")]
+fn avx512(
+    scale: usize,
+    tile: &Tile,
+    plane: &Plane,
+    active: u32,
+    samples: &mut Samples,
+    to: &mut [u8],
+    stride: usize,
+) -> Option<()> {
+    at_scale!(scale, M => {
+        idct::<lanes::x86::Avx512, M>(tile, &plane.steps, plane.largest_sum, active, samples)?;
+        interleave::x86::avx2::<M>(samples, to, stride);
+    });
+    Some(())
+}
+
+/// The window's rows of pixels.
+#[inline(always)]
+fn rows<const AVX2: bool>(
+    lines: &mut Lines,
+    layout: &Layout,
+    components: usize,
+    areas: &[Area; 3],
+    window: Rect,
+    pixels: &mut [u8],
+) {
+    for (y, to) in (window.y as usize..).zip(pixels.chunks_exact_mut(3 * window.width as usize)) {
+        lines.pixels::<AVX2>(layout, components, |component, y| areas[component].row(y), y, to);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn rows_avx2(
+    lines: &mut Lines,
+    layout: &Layout,
+    components: usize,
+    areas: &[Area; 3],
+    window: Rect,
+    pixels: &mut [u8],
+) {
+    rows::<true>(lines, layout, components, areas, window, pixels);
+}
