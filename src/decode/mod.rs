@@ -263,6 +263,13 @@ impl Decoder {
         self
     }
 
+    /// Leaves out AVX-512, which only packed records are decoded by, to compare.
+    #[doc(hidden)]
+    pub fn without_avx512(mut self) -> Self {
+        self.bands = bands::Bands::without_avx512();
+        self
+    }
+
     /// How many images were decoded without libjpeg's help.
     #[doc(hidden)]
     pub fn own_decodes(&self) -> u64 {

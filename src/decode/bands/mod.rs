@@ -26,6 +26,16 @@ enum Path {
 }
 
 impl Path {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "AVX2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "AVX-512",
+        }
+    }
+
     /// All that this processor has, the fastest last.
     fn available() -> Vec<Self> {
         let mut paths = vec![Self::Plain];
@@ -156,6 +166,12 @@ impl Bands {
     /// Without vector instructions, to compare.
     pub(super) fn plain() -> Self {
         Self::with(Path::Plain, TileDecoder::plain())
+    }
+
+    /// Without AVX-512, to compare.
+    pub(super) fn without_avx512() -> Self {
+        let path = Path::available().into_iter().filter(|path| path.name() != "AVX-512").next_back();
+        Self::with(path.unwrap_or(Path::Plain), TileDecoder::without_avx512())
     }
 
     fn with(path: Path, tiles: TileDecoder) -> Self {

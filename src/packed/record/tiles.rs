@@ -49,6 +49,12 @@ impl TileDecoder {
         Self::with(Path::Portable)
     }
 
+    /// A decoder that does not use AVX-512, to compare.
+    pub(crate) fn without_avx512() -> Self {
+        let paths = Path::available().into_iter().filter(|path| path.name() != "AVX-512");
+        Self::with(paths.last().unwrap_or(Path::Portable))
+    }
+
     fn with(path: Path) -> Self {
         Self { path, tile: Tile::default(), starts: Default::default() }
     }
