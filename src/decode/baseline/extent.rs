@@ -40,9 +40,9 @@ impl Extent {
         let (width, height) = (size.width as usize, size.height as usize);
         let units = |side: u32, blocks: usize| (side as usize).div_ceil(8 * blocks);
         let units = (units(scan.size.width, blocks.0), units(scan.size.height, blocks.1));
+        let scale = usize::from(scale);
         let chroma_scale = fidelity::chroma_scale(scale, blocks);
         let (across, down) = if chroma_scale == scale { blocks } else { (1, 1) };
-        let (scale, chroma_scale) = (usize::from(scale), usize::from(chroma_scale));
         let unit = (scale * blocks.0, scale * blocks.1);
         let span = |start: u32, len: u32, factor: usize, unit: usize, units: usize| {
             let (margin, start, end) = (factor - 1, start as usize, (start + len) as usize);
