@@ -1,6 +1,7 @@
 //! The plan of one sample: every random number is drawn here, on the host, before an engine runs.
 
 use crate::augment::{Op, Ops};
+use crate::decode::Fidelity;
 use crate::erase::Erasures;
 use crate::error::{Error, Result};
 use crate::recipe::{AugmentAt, IMAGENET_FILL, IMAGENET_MEAN, IMAGENET_STD, Recipe};
@@ -41,6 +42,8 @@ pub struct SamplePlan {
     pub flip: bool,
     /// Crop in frequency; `None` where the crop already has the output's size.
     pub band: Option<BandPlan>,
+    /// Whether the image may be decoded at a reduced scale. Where `fuse` is off it never is.
+    pub fidelity: Fidelity,
     /// Run crop and band crop as one linear map, as far as nothing comes between.
     pub fuse: bool,
     /// Augmentation of the 8-bit pixels, in this order.
@@ -67,6 +70,7 @@ impl SamplePlan {
             crop,
             flip: false,
             band: None,
+            fidelity: Fidelity::Fast,
             fuse: true,
             ops: Ops::NONE,
             augment_at: AugmentAt::Base,
@@ -137,6 +141,7 @@ pub fn train(key: SampleKey, stage: &Stage, magnitude: f64, recipe: &Recipe, siz
         },
         flip: key.draw(Purpose::Flip).chance(recipe.flip),
         band,
+        fidelity: recipe.fidelity,
         fuse: recipe.fuse,
         ops: augmentation(key, stage, magnitude, recipe)?,
         augment_at: recipe.augment_at,
@@ -185,6 +190,7 @@ pub fn eval(stage: &Stage, recipe: &Recipe, size: Size) -> Result<SamplePlan> {
     };
     Ok(SamplePlan {
         band,
+        fidelity: Fidelity::Exact,
         fuse: false,
         mean: recipe.mean,
         std: recipe.std,

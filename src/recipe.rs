@@ -6,6 +6,7 @@ mod preset;
 pub use preset::{Preset, SchedulePreset, TrainPreset};
 
 use crate::augment::{Interpolation, Jitter, Ops, Policy};
+use crate::decode::Fidelity;
 use crate::erase::Erasing;
 use crate::error::{Error, Result};
 use crate::mix::Mix;
@@ -128,9 +129,10 @@ pub struct Recipe {
     pub mean: [f32; 3],
     /// Each channel is divided by this after the subtraction.
     pub std: [f32; 3],
-    /// Run crop, flip and band crop of training samples as one linear map, and decode at a reduced scale where that keeps
-    /// enough. It leaves out the rounding to 8 bits, and the clamping of overshoot, between the steps; what that changes is
-    /// told at [`crate::ops::Renderer`]. `false` gives the released code's pixels, and costs more.
+    /// Whether training samples are decoded at a reduced scale where that hardly shows. Evaluation is always exact.
+    pub fidelity: Fidelity,
+    /// Run crop, flip and band crop of training samples as one linear map, and decode them as `fidelity` says. It leaves out the rounding to 8 bits, and the clamping of overshoot, between the steps; what that changes is
+    /// told at [`crate::ops::Renderer`]. `false` gives the released code's pixels, always of a full decode, and costs more.
     pub fuse: bool,
     /// The augmentation policy, for example `rand-m9-mstd0.5-inc1`; see [`Policy`] for what there is.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -169,6 +171,7 @@ impl Default for Recipe {
             eval_crop_ratio: 0.875,
             mean: IMAGENET_MEAN,
             std: IMAGENET_STD,
+            fidelity: Fidelity::Fast,
             fuse: true,
             augment: None,
             magnitude: Magnitude::Stage,

@@ -1,10 +1,16 @@
 //! The program packs a data set, goes on after an interruption, says what it made, and gives the files back.
 #![cfg(feature = "cli")]
 
+mod jpeg_fixtures;
+
 use bandfeed::decode::{Decoder, Limits};
-use bandfeed::source;
+use bandfeed::ops::{View, resize};
+use bandfeed::packed::Shard;
+use bandfeed::{Filter, Size, source};
+use jpeg_fixtures::{hex_sha256, jpeg, with_orientation};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use turbojpeg::Subsamp;
 
 fn run(words: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_bandfeed")).args(words).output().expect("the program starts")
@@ -143,4 +149,109 @@ fn info_says_what_each_band_needs() {
     assert_eq!(line["stored"], 2);
     let prefix: Vec<f64> = serde_json::from_value(line["prefix_bytes"].clone()).unwrap();
     assert!(prefix.windows(2).all(|w| w[0] < w[1]) && prefix[4] * 14.0 < line["bytes"].as_f64().unwrap(), "{prefix:?}");
+}
+
+/// Two classes of pictures of several sizes and kinds, some larger than 100 pixels.
+fn mixed_sizes() -> Data {
+    let folder = tempfile::tempdir().unwrap();
+    let (train, packed) = (folder.path().join("train"), folder.path().join("packed"));
+    let mut cut = jpeg(170, 130, Subsamp::Sub2x2, false);
+    cut.truncate(cut.len() / 2);
+    let files = [
+        ("a/cut.jpg", cut),
+        ("a/gray.jpg", jpeg(150, 150, Subsamp::Gray, false)),
+        ("a/just.jpg", jpeg(100, 60, Subsamp::Sub2x2, true)),
+        ("a/turned.jpg", with_orientation(&jpeg(203, 120, Subsamp::Sub2x1, false), 6)),
+        ("b/wide.jpg", jpeg(240, 33, Subsamp::None, true)),
+    ];
+    for class in ["a", "b"] {
+        std::fs::create_dir_all(train.join(class)).unwrap();
+    }
+    for (name, bytes) in files {
+        std::fs::write(train.join(name), bytes).unwrap();
+    }
+    let picture = |width, height| image::RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8, y as u8, 90]));
+    picture(90, 120).save(train.join("b/large.png")).unwrap();
+    picture(20, 10).save(train.join("b/small.png")).unwrap();
+    Data { folder, train, packed }
+}
+
+#[test]
+fn larger_images_are_reduced_upright_and_all_others_stay_as_they_are() {
+    let Data { folder, train, packed } = mixed_sizes();
+    let summary = stdout(&["pack", text(&train), "-o", text(&packed), "--max-side", "100", "--verify"]);
+    assert!(summary.contains("4 of 7 reduced to 100 pixels on the longer side, at quality 95"), "{summary}");
+    assert!(summary.contains("originals', or as theirs reduced"), "{summary}");
+    let again = folder.path().join("again");
+    stdout(&["unpack", text(&packed), "-o", text(&again)]);
+
+    let shard = Shard::open(packed.join("shard-00000.bands")).unwrap();
+    let mut decoder = Decoder::new(Limits::default()).unwrap();
+    let mut sizes = Vec::new();
+    for index in 0..shard.len() {
+        let key = shard.key(index);
+        let [before, after] = [&train, &again].map(|folder| std::fs::read(folder.join(key)).unwrap());
+        let record = shard.record(index, &Limits::default()).unwrap();
+        let head = record.head();
+        let hash: String = head.original_sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!((hash, head.original_len), (hex_sha256(&before), before.len() as u64), "{key}");
+        if !head.is_reduced {
+            assert_eq!(decoder.decode(&before).unwrap(), decoder.decode(&after).unwrap(), "{key}");
+            continue;
+        }
+        let (before, after) = (decoder.decode(&before).unwrap(), decoder.decode(&after).unwrap());
+        let Size { width, height } = before.size;
+        let view = View { pixels: &before.data, stride: 3 * width as usize, size: before.size };
+        let whole = [0.0, 0.0, f64::from(width), f64::from(height)];
+        let expected = resize(view, whole, after.size, Filter::Lanczos3).unwrap();
+        let sum: u64 = expected.pixels.iter().zip(&after.data).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+        let mean = sum as f64 / expected.pixels.len() as f64;
+        assert!(mean < 4.0, "{key}: {mean} grey levels in the mean");
+        sizes.push((key.to_owned(), after.size));
+    }
+    let expected =
+        [("a/gray.jpg", 100, 100), ("a/turned.jpg", 59, 100), ("b/large.png", 75, 100), ("b/wide.jpg", 100, 14)];
+    assert_eq!(sizes, expected.map(|(key, width, height)| (key.to_owned(), Size::new(width, height))));
+
+    let lines = stdout(&["info", text(&packed), "--records", "--json"]);
+    let lines: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.iter().filter(|line| line["reduced"] == true).count(), 4);
+    let line: serde_json::Value = serde_json::from_str(stdout(&["info", text(&packed), "--json"]).trim()).unwrap();
+    assert_eq!((&line["max_side"], &line["quality"], &line["stored"]), (&100.into(), &95.into(), &2.into()));
+    assert!(stdout(&["info", text(&packed), "--records"]).contains("59x100, reduced"));
+}
+
+#[test]
+fn a_shard_of_other_options_is_not_taken_for_a_finished_one() {
+    let Data { folder, train, packed } = mixed_sizes();
+    let pack = |out: &Path, more: &[&str]| run(&[&["pack", text(&train), "-o", text(out)], more].concat());
+    let done = |out: &Path, more: &[&str]| {
+        let output = pack(out, more);
+        assert!(output.status.success(), "{more:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let refused = |out: &Path, more: &[&str], part: &str| {
+        let output = pack(out, more);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && told.contains(part), "{more:?}: {told}");
+    };
+    let options = ["--max-side", "100", "--quality", "80"];
+    done(&packed, &options);
+    assert!(done(&packed, &[&options[..], &["--verify"]].concat()).contains("1 shard was there"));
+    refused(
+        &packed,
+        &["--max-side", "100"],
+        "with --max-side 100 --quality 80, and this run is with --max-side 100 --quality 95",
+    );
+    refused(&packed, &["--max-side", "99", "--quality", "80"], "this run is with --max-side 99");
+    refused(&packed, &[], "and this run is without --max-side");
+    // Nothing is larger than this, and still the next run could not tell.
+    let whole = folder.path().join("whole");
+    assert!(done(&whole, &["--max-side", "1000"]).contains("0 of 7 reduced"));
+    refused(&whole, &[], "with --max-side 1000");
+    refused(&whole, &["--quality", "80"], "--max-side");
+    let other = folder.path().join("other");
+    done(&other, &[&options[..], &["--workers", "3"]].concat());
+    let shard = "shard-00000.bands";
+    assert_eq!(std::fs::read(packed.join(shard)).unwrap(), std::fs::read(other.join(shard)).unwrap());
 }

@@ -7,6 +7,7 @@
 //! ```
 
 mod dataset;
+mod fidelity;
 mod html;
 mod jpeg_end;
 mod marks;
@@ -28,6 +29,7 @@ use crate::recipe::{Preset, Recipe};
 use crate::schedule::{Options, Schedule};
 use crate::shape::Size;
 use crate::source::{self, Source};
+use clap::ArgGroup;
 use dataset::Report;
 use html::Page;
 use std::path::{Path, PathBuf};
@@ -36,9 +38,12 @@ use std::sync::Arc;
 /// Show what a recipe does, and what a data set consists of: in words, and with --out in pictures and on a page.
 ///
 /// With SOURCE alone, its images are counted by class, size and kind, and unreadable ones are named. With --recipe alone, its
-/// settings are told. With neither, the recipes there are.
-#[derive(Debug, clap::Args)]
+/// settings are told. With neither, the recipes there are. --fidelity tells what fast decoding of JPEGs changes in the pixels of
+/// each stage, and nothing else.
+#[derive(Debug, Clone, clap::Args)]
 #[command(mut_args(needs))]
+#[command(group(ArgGroup::new("changed").args(["recipe", "fidelity"]).multiple(true)))]
+#[command(group(ArgGroup::new("shown").args(["out", "fidelity"]).multiple(true)))]
 pub(crate) struct Args {
     /// Images: a folder of class folders, or WebDataset shards [default for pictures: drawn ones].
     #[arg(value_name = "SOURCE")]
@@ -58,23 +63,28 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with_all = ["source", "decode", "out"])]
     toml: bool,
     /// Print the report on SOURCE as JSON, with all files that something is wrong with.
-    #[arg(long, requires = "source", conflicts_with_all = ["recipe", "toml"])]
+    #[arg(long, requires = "source", conflicts_with = "toml")]
     json: bool,
     /// Decode every image of SOURCE whole, to find damage that headers do not tell.
     #[arg(long, requires = "source")]
     decode: bool,
+    /// Compare the finished pixels of fast and exact decoding at each stage of the schedule: how many samples are decoded at which
+    /// scale, and PSNR and largest error of these. Without --recipe for plain, under efficient_train_pp_deit.
+    #[arg(long, requires = "source", conflicts_with_all = ["toml", "decode", "out"])]
+    fidelity: bool,
     /// Folder for inspect.html, which holds all there is to see, and for its parts: dataset.json (the report on SOURCE); with a
     /// recipe samples.png (a few samples at every distinct stage: crop, picture, operations, spectrum), stages.png (batches at
     /// each stage), mixed.png (mixed batches and their labels), operations.png (a rand policy's, at several magnitudes).
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Samples on samples.png.
-    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
-    samples: u8,
+    /// Samples on samples.png, 1 to 16 [default: 4]; with --fidelity samples of each stage, which come again with other crops
+    /// where SOURCE has fewer images [default: 200].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    samples: Option<u32>,
     /// Side of the pictures on the sheets, in pixels; on samples.png twice that.
     #[arg(long, default_value_t = 112, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(16..=1024))]
     tile: u32,
-    /// Seed of the samples shown.
+    /// Seed of the samples that are shown or compared.
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
@@ -83,13 +93,26 @@ pub(crate) struct Args {
 /// for every command; here all but `--base`, which the report on SOURCE uses, change a recipe.
 fn needs(arg: clap::Arg) -> clap::Arg {
     match arg.get_id().as_str() {
-        "source" | "recipe" | "base" | "json" | "decode" | "out" => arg,
-        "samples" | "tile" | "seed" => arg.requires("recipe").requires("out"),
-        _ => arg.requires("recipe"),
+        "source" | "recipe" | "base" | "json" | "decode" | "fidelity" | "out" => arg,
+        "samples" | "seed" => arg.requires("changed").requires("shown"),
+        "tile" => arg.requires("recipe").requires("out"),
+        _ => arg.requires("changed"),
     }
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.fidelity {
+        return compare(args);
+    }
+    if args.json && args.recipe.is_some() {
+        return Err(Error::config(
+            "--json",
+            "the report on SOURCE has no recipe; leave out --recipe, or add --fidelity",
+        ));
+    }
+    if let Some(samples) = args.samples.filter(|&samples| samples > MOST_SHOWN) {
+        return Err(Error::config("--samples", format!("{samples}: expected at most {MOST_SHOWN} on samples.png")));
+    }
     let recipe = args.recipe.as_ref().map(|name| fitted(name, args)).transpose()?;
     if let (true, Some((preset, _))) = (args.toml, &recipe) {
         if args.fit.released {
@@ -146,6 +169,27 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     write(out, "inspect.html", page.finish().as_bytes())?;
     failed.map_or(Ok(()), Err)
+}
+
+/// Samples on samples.png: most, and unless told.
+const MOST_SHOWN: u32 = 16;
+const SHOWN: u32 = 4;
+/// Samples of a stage that are compared unless told.
+const COMPARED: u32 = 200;
+
+/// `--fidelity`.
+fn compare(args: &Args) -> Result<()> {
+    let (preset, schedule) = match &args.recipe {
+        Some(name) => fitted(name, args)?,
+        None => {
+            let under = args.schedule.clone().unwrap_or_else(|| "efficient_train_pp_deit".to_owned());
+            fitted("plain", &Args { schedule: Some(under), ..args.clone() })?
+        }
+    };
+    let source = source::open(args.source.as_deref().expect("clap requires it"))?;
+    let samples = args.samples.unwrap_or(COMPARED) as usize;
+    let found = fidelity::compare(&preset.transform, &schedule, &*source, samples, args.seed)?;
+    super::print(&if args.json { found.json() } else { found.text() })
 }
 
 /// The recipe and its schedule, with the options in them.
@@ -210,7 +254,7 @@ fn sheets(
             Ok(())
         }
     };
-    let samples = samples::sheet(preset, schedule, &source, (args.samples.into(), seed), 2 * tile);
+    let samples = samples::sheet(preset, schedule, &source, (args.samples.unwrap_or(SHOWN) as usize, seed), 2 * tile);
     let alt = "A few images with their crop boxes; below them the same crops at every distinct stage, each with its operations \
                and its spectrum before and after the band crop";
     add("samples.png", samples, alt)?;

@@ -1,13 +1,15 @@
 //! `bandfeed pack`: a data set to shards of packed records.
 
 pub(crate) mod info;
+mod reencode;
 pub(crate) mod unpack;
 
 use crate::decode::{Decoder, Limits};
-use crate::packed::{Packed, Place, Record, Shard, ShardWriter, pack};
+use crate::packed::{Packed, Place, Record, Reduced, Shard, ShardWriter, pack, pack_reduced};
 use crate::{DecodeError, Error, Result, Source, source};
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
+use reencode::Reencoder;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -20,7 +22,7 @@ const EXTENSION: &str = "bands";
 /// Make packed records of a data set.
 ///
 /// JPEGs are coded anew without loss: unpacked, they have the same pixels. Files that are no JPEG, or one that is damaged,
-/// are kept as they are. Shards that are there already are checked and kept, so that a run that was interrupted goes on when
+/// are kept as they are. Only --max-side loses something, of the images that are larger. Shards that are there already are checked and kept, so that a run that was interrupted goes on when
 /// it is started again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -32,10 +34,19 @@ pub(crate) struct Args {
     /// Images in a shard.
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=65536))]
     shard_size: u32,
+    /// Reduce images whose longer side, in pixels, is more than N to it (Lanczos) and encode them again as JPEGs, upright and without
+    /// their metadata, whatever their format. All others are packed without loss, as without this option.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65500))]
+    max_side: Option<u32>,
+    /// JPEG quality of the images that are reduced.
+    #[arg(long, value_name = "Q", default_value_t = 95, requires = "max_side")]
+    #[arg(value_parser = clap::value_parser!(u8).range(1..=100))]
+    quality: u8,
     /// Threads [default: the machine's cores].
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
-    /// Read each shard back from the disk, unpack it, and compare its pixels with the original's.
+    /// Read each shard back from the disk, unpack it, and compare its pixels with the original's, or with those of the original
+    /// reduced once more.
     #[arg(long)]
     verify: bool,
 }
@@ -52,6 +63,8 @@ struct Tally {
     images: u64,
     original: u64,
     packed: u64,
+    /// Images that were larger than `--max-side`.
+    reduced: u64,
     kept_shards: u64,
     /// Files that are stored as they are: how many, and the first of them, by reason.
     stored: BTreeMap<String, (u64, String)>,
@@ -69,7 +82,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let shards = source.len().div_ceil(args.shard_size as usize);
     refuse_others(&args.out, shards)?;
     let bar = bar(source.len() as u64);
-    let job = Job { args, source: &*source, bar: &bar, limits: Limits::default() };
+    let reduced = args.max_side.map(|max_side| Reduced { max_side, quality: args.quality });
+    let job = Job { args, source: &*source, bar: &bar, limits: Limits::default(), reduced };
     let (start, mut tally) = (Instant::now(), Tally::default());
     for number in 0..shards {
         let first = number * args.shard_size as usize;
@@ -87,7 +101,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     }
     bar.finish_and_clear();
-    super::print(&tally.text(start.elapsed().as_secs_f64(), args.verify))
+    super::print(&tally.text(start.elapsed().as_secs_f64(), reduced, args.verify))
 }
 
 fn shard_name(number: usize) -> String {
@@ -133,18 +147,26 @@ struct Job<'a> {
     source: &'a dyn Source,
     bar: &'a ProgressBar,
     limits: Limits,
+    /// What larger images are reduced to.
+    reduced: Option<Reduced>,
 }
 
 impl Job<'_> {
+    fn reencoder(&self) -> Option<Reencoder> {
+        self.reduced.map(|to| Reencoder::new(to, &self.limits))
+    }
+
     fn pack(&self, path: &Path, place: &Place, samples: Range<usize>, tally: &mut Tally) -> Result<()> {
-        let mut writer = ShardWriter::create(path, place)?;
+        let mut writer = ShardWriter::create_reduced(path, place, self.reduced)?;
         for start in samples.clone().step_by(AHEAD) {
             let ahead = start..(start + AHEAD).min(samples.end);
-            let packed: Vec<_> = ahead.clone().into_par_iter().map(|index| self.pack_one(index)).collect();
+            let pack = |reencoder: &mut Option<Reencoder>, index| self.pack_one(reencoder.as_mut(), index);
+            let packed: Vec<_> = ahead.clone().into_par_iter().map_init(|| self.reencoder(), pack).collect();
             for (index, packed) in ahead.zip(packed) {
-                let (original, packed) = packed?;
+                let (original, packed, is_reduced) = packed?;
                 writer.push(&packed.bytes)?;
                 tally.images += 1;
+                tally.reduced += u64::from(is_reduced);
                 tally.original += original;
                 tally.packed += packed.bytes.len() as u64;
                 if let Some(reason) = packed.stored {
@@ -156,15 +178,20 @@ impl Job<'_> {
         writer.finish(self.source.classes())
     }
 
-    fn pack_one(&self, index: usize) -> Result<(u64, Packed)> {
+    /// Bytes of the original file, its record, and whether that is of the image reduced.
+    fn pack_one(&self, reencoder: Option<&mut Reencoder>, index: usize) -> Result<(u64, Packed, bool)> {
         let name = self.source.name(index);
         let mut buffer = Vec::new();
         let file = self.source.read(index, &mut buffer)?;
-        let label = self.source.label(index);
-        let packed =
-            pack(file, key(&self.args.source, &name), label, &self.limits).map_err(|error| error.named(&name))?;
+        let (key, label) = (key(&self.args.source, &name), self.source.label(index));
+        let smaller = reencoder.map(|reencoder| reencoder.reduce(file)).transpose()?.flatten();
+        let packed = match &smaller {
+            None => pack(file, key, label, &self.limits),
+            Some(jpeg) => pack_reduced(file, jpeg, key, label, &self.limits),
+        };
+        let packed = packed.map_err(|error| error.named(&name))?;
         self.bar.inc(1);
-        Ok((file.len() as u64, packed))
+        Ok((file.len() as u64, packed, smaller.is_some()))
     }
 
     /// Whether a shard that is there is what this run would write there, and undamaged.
@@ -177,6 +204,10 @@ impl Job<'_> {
         let differs = |what: String| Error::source(path, format!("is there, but {what}; {advice}"));
         if shard.place() != place || shard.len() != samples.len() || shard.classes() != self.source.classes() {
             return Err(differs("holds a part of another data set, or shards of another size".to_owned()));
+        }
+        if shard.reduced() != self.reduced {
+            let (it, this) = (options(shard.reduced()), options(self.reduced));
+            return Err(differs(format!("was made {it}, and this run is {this}")));
         }
         (0..shard.len()).into_par_iter().try_for_each(|i| {
             let index = samples.start + i;
@@ -191,18 +222,23 @@ impl Job<'_> {
         })
     }
 
-    /// Compares the pixels of each record of a shard, unpacked, with the original's; a stored file with the original.
+    /// Compares the pixels of each record of a shard, unpacked, with those of the original, which is reduced if the record's was; a
+    /// stored file with the original.
     fn compare(&self, path: &Path, samples: Range<usize>) -> Result<()> {
         let shard = Shard::open(path)?;
-        (0..shard.len()).into_par_iter().try_for_each(|i| {
+        let compare = |reencoder: &mut Option<Reencoder>, i| {
             let mut buffer = Vec::new();
             let file = self.source.read(samples.start + i, &mut buffer)?;
             let record = shard.verify(i, &self.limits)?;
+            let smaller = reencoder.as_mut().map(|reencoder| reencoder.reduce(file)).transpose()?.flatten();
+            let is_alike = record.head().is_reduced == smaller.is_some();
+            let file = smaller.as_deref().unwrap_or(file);
             let same = same(&record, file, &self.limits).map_err(|error| error.named(shard.name(i)))?;
             let error =
                 || DecodeError::corrupt("it does not give back the pixels of the original").named(shard.name(i));
-            if same { Ok(()) } else { Err(error()) }
-        })
+            if same && is_alike { Ok(()) } else { Err(error()) }
+        };
+        (0..shard.len()).into_par_iter().map_init(|| self.reencoder(), compare).collect()
     }
 }
 
@@ -215,8 +251,16 @@ fn same(record: &Record, file: &[u8], limits: &Limits) -> Result<bool, DecodeErr
     Ok(decoder.decode(&again)? == decoder.decode(file)?)
 }
 
+/// The options that change what is in a shard, in words.
+fn options(reduced: Option<Reduced>) -> String {
+    match reduced {
+        None => "without --max-side".to_owned(),
+        Some(Reduced { max_side, quality }) => format!("with --max-side {max_side} --quality {quality}"),
+    }
+}
+
 impl Tally {
-    fn text(&self, seconds: f64, verified: bool) -> String {
+    fn text(&self, seconds: f64, reduced: Option<Reduced>, verified: bool) -> String {
         let mut text = String::new();
         if self.kept_shards > 0 {
             let (is, was) = if self.kept_shards == 1 { ("shard was", "is") } else { ("shards were", "are") };
@@ -229,6 +273,13 @@ impl Tally {
                 "{images} images packed in {seconds:.1} s, {rate:.0} a second: {before:.1} MB became {after:.1} MB \
                  ({ratio:.3} of it)\n"
             );
+        }
+        if let Some(Reduced { max_side, quality }) = reduced
+            && self.images > 0
+        {
+            let (count, images) = (self.reduced, self.images);
+            text +=
+                &format!("{count} of {images} reduced to {max_side} pixels on the longer side, at quality {quality}\n");
         }
         let mut stored: Vec<_> = self.stored.iter().collect();
         stored.sort_by_key(|(_, (count, _))| Reverse(*count));
@@ -243,7 +294,8 @@ impl Tally {
             text += &format!("{files} stored as they are for {} other reasons\n", more.len());
         }
         if verified {
-            text += "every record was read back: pixels as the originals'\n";
+            let of = if reduced.is_some() { "originals', or as theirs reduced" } else { "originals'" };
+            text += &format!("every record was read back: pixels as the {of}\n");
         }
         text
     }

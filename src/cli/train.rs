@@ -4,7 +4,7 @@ use super::config::{ConfigArgs, LoaderConfig, Output, RunConfig};
 use super::fit::Fit;
 use super::job::{Job, RUN_FILE};
 use super::live::LiveArgs;
-use super::transform::Transform;
+use super::transform::{Decoding, Transform};
 use crate::error::Result;
 use crate::loader::OnBadFile;
 use crate::recipe::TrainPreset;
@@ -41,6 +41,8 @@ pub(crate) struct Args {
     optimizer: Optimizer,
     #[command(flatten)]
     transform: Transform,
+    #[command(flatten)]
+    decoding: Decoding,
     #[command(flatten)]
     input: Input,
     #[command(flatten)]
@@ -227,7 +229,7 @@ impl Args {
         self.optimizer.apply(&mut config);
         self.input.apply(&mut config.loader);
         self.live.apply(&mut config.report);
-        config.transform = self.transform.apply(config.transform)?;
+        config.transform = self.decoding.apply(self.transform.apply(config.transform)?);
         Ok(config)
     }
 }

@@ -1,6 +1,7 @@
 //! The options that change a recipe's image transform, for every command that makes images; and the transform in a line.
 
 use crate::augment::{Interpolation, Policy};
+use crate::decode::Fidelity;
 use crate::erase::{EraseAt, Erasing};
 use crate::mix::{Mix, MixMode};
 use crate::recipe::{AugmentAt, Magnitude, ReplayMode};
@@ -53,6 +54,23 @@ pub(crate) struct Transform {
     no_fuse: bool,
 }
 
+/// The mode that images are decoded in: apart from [`Transform`], since `bandfeed inspect --fidelity` compares them.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Transform, in place of the recipe's")]
+pub(crate) struct Decoding {
+    /// Decode JPEGs at a reduced scale where it hardly shows (fast), or always as a whole (exact). `bandfeed inspect --fidelity`
+    /// measures the difference.
+    #[arg(long, value_name = "MODE")]
+    fidelity: Option<Fidelity>,
+}
+
+impl Decoding {
+    /// `recipe` with the mode that was given.
+    pub(crate) fn apply(&self, recipe: Recipe) -> Recipe {
+        Recipe { fidelity: self.fidelity.unwrap_or(recipe.fidelity), ..recipe }
+    }
+}
+
 impl Transform {
     /// `recipe` with the options that were given.
     ///
@@ -99,6 +117,9 @@ impl Transform {
 pub(super) fn describe(recipe: &Recipe) -> String {
     let mut parts =
         vec![format!("{:?} crop of {:.2} to {:.2} of the area", recipe.filter, recipe.scale[0], recipe.scale[1])];
+    if recipe.fidelity == Fidelity::Exact {
+        parts.insert(0, "exact decoding".into());
+    }
     if recipe.flip > 0.0 {
         parts.push("flip".into());
     }

@@ -23,15 +23,16 @@
 
 mod bands;
 mod baseline;
+mod fidelity;
 mod jpeg;
 mod markers;
 mod orientation;
 mod other;
 mod region;
 
+pub use fidelity::{Fidelity, SCALE_MARGIN, scale_for};
 pub use markers::{Frame, Process};
 pub use orientation::Orientation;
-pub use region::{SCALE_MARGIN, scale_for};
 
 use crate::error::{DecodeError, Error, Result};
 use crate::packed::Record;
@@ -419,7 +420,7 @@ impl Decoder {
                 return Ok(plan);
             }
         }
-        let scale = region::libjpeg_scale_for(size, need, self.scale_margin);
+        let scale = fidelity::libjpeg_scale_for(size, need, self.scale_margin);
         let mut turbo = jpeg::Turbo::open(bytes, frame, self.limits.max_scans)?;
         let plan = if turbo.can_crop() && can_crop(frame) {
             region::plan_cropped(frame, stored, scale)

@@ -6,7 +6,7 @@
 use super::host::HostCanvas;
 use super::{Canvas, Engine, Kept, Made, SampleError, Worker};
 use crate::batch::Pool;
-use crate::decode::{Decoder, Limits, SCALE_MARGIN, scale_for};
+use crate::decode::{Decoder, Fidelity, Limits, SCALE_MARGIN, scale_for};
 use crate::error::{Error, Result};
 use crate::ops::{Renderer, Resizer, Rgb8, View};
 use crate::plan::SamplePlan;
@@ -37,7 +37,7 @@ impl Cpu {
     }
 
     /// When JPEGs are decoded at a reduced scale: see [`Decoder::scale_margin`]. Below 1 it is refused where the workers
-    /// are made.
+    /// are made. For experts: users choose by [`crate::Recipe::fidelity`], and an exact plan is exact at any margin.
     pub fn scale_margin(mut self, margin: f64) -> Self {
         self.scale_margin = margin;
         self
@@ -144,7 +144,7 @@ impl Worker for CpuWorker {
         let header = self.decoder.header(bytes).map_err(SampleError::Image)?;
         let size = reduced(header.size, side);
         let plan = plan(size).map_err(SampleError::Setup)?;
-        let (whole, needed) = (Rect::whole(header.size), if plan.fuse { size } else { header.size });
+        let (whole, needed) = (Rect::whole(header.size), if may_scale(&plan) { size } else { header.size });
         let patch = self.decoder.decode_region(bytes, &header, whole, needed).map_err(SampleError::Image)?;
         drop(decoding);
         let decoded = Instant::now();
@@ -203,12 +203,17 @@ fn reduced(size: Size, side: u32) -> Size {
     if width < height { Size::new(width, height.min(rest(width))) } else { Size::new(width.min(rest(height)), height) }
 }
 
+/// Whether the plan lets its image be decoded at a reduced scale. Where it does not, all pixels are needed.
+fn may_scale(plan: &SamplePlan) -> bool {
+    plan.fuse && plan.fidelity == Fidelity::Fast
+}
+
 /// The size that the plan's region has on the output's grid of pixels: the window of the crop's grid becomes the output, or stays
-/// as it is where it is augmented first. The plain path is for those who want the released code's pixels: there the region is
-/// needed as it is.
+/// as it is where it is augmented first. The region is needed as it is where the plan is exact, and on the plain path, which is for
+/// those who want the released code's pixels.
 pub(crate) fn resolution(plan: &SamplePlan) -> Size {
     let crop = &plan.crop;
-    if !plan.fuse {
+    if !may_scale(plan) {
         return crop.region.size();
     }
     let at_base = plan.has_steps() && plan.augment_at == AugmentAt::Base;

@@ -44,11 +44,11 @@ mod coefficients;
 mod jpeg;
 mod record;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 mod shard;
 
 pub use band::{BANDS, LANES, Tile, bands_for};
 pub(crate) use band::{TILE_HEIGHT, TILE_WIDTH};
 pub use coefficients::{Coefficients, Colour, Component};
-pub use record::{Head, Image, Packed, Plane, Record, TileDecoder, Touched, pack};
-pub use shard::{Entry, Place, Shard, ShardWriter};
+pub use record::{Head, Image, Packed, Plane, Record, TileDecoder, Touched, pack, pack_reduced};
+pub use shard::{Entry, Place, Reduced, Shard, ShardWriter};

@@ -1,6 +1,6 @@
 //! What the four commands take: the source, the bands or stages, the machine's share, and where the figures go.
 
-use super::super::transform::Transform;
+use super::super::transform::{Decoding, Transform};
 use super::cache::Cache;
 use crate::decode::SCALE_MARGIN;
 use crate::recipe::{Magnitude, Preset};
@@ -75,8 +75,10 @@ pub(super) struct Making {
     stage_magnitude: f64,
     #[command(flatten)]
     transform: Transform,
+    #[command(flatten)]
+    decoding: Decoding,
     /// Decoded pixels to keep for each pixel needed, where a JPEG is decoded at a reduced scale; less is faster and blurs
-    /// (`bandfeed::decode::SCALE_MARGIN`).
+    /// (`bandfeed::decode::SCALE_MARGIN`). Not looked at where the fidelity is exact.
     #[arg(long, default_value_t = SCALE_MARGIN, value_parser = super::super::positive)]
     pub(super) scale_margin: f64,
 }
@@ -245,7 +247,7 @@ impl Making {
     /// # Errors
     /// As [`Preset::named`] and [`Transform::apply`].
     pub(super) fn recipe(&self) -> Result<Recipe> {
-        self.transform.apply(Preset::named(&self.recipe)?.transform)
+        Ok(self.decoding.apply(self.transform.apply(Preset::named(&self.recipe)?.transform)?))
     }
 }
 

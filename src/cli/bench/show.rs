@@ -5,6 +5,7 @@ use super::super::transform;
 use super::compare::{self, Comparison};
 use super::options::Common;
 use super::report::{Kind, Report, Row};
+use crate::decode::Fidelity;
 use crate::{Error, Recipe, Result};
 use serde_json::Value;
 use std::process::ExitCode;
@@ -129,8 +130,11 @@ fn head(report: &Report, recipe: &Recipe) -> String {
         text += ", fused";
     }
     text += &format!(
-        "; scale margin {}; {} {} of {} s",
-        report.scale_margin,
+        "; {}; {} {} of {} s",
+        match recipe.fidelity {
+            Fidelity::Fast => format!("scale margin {}", report.scale_margin),
+            Fidelity::Exact => "never scaled".to_owned(),
+        },
         report.rounds,
         if report.rounds == 1 { "round" } else { "rounds" },
         report.seconds

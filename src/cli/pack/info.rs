@@ -29,6 +29,9 @@ pub(crate) struct Args {
 /// Rings of an inverse DCT of so many samples a side; each ends a band.
 const RINGS: [u8; 5] = [2, 3, 4, 6, 8];
 
+/// What is no larger to look at for being a larger image.
+const ANY_SIZE: Limits = Limits { max_pixels: u64::MAX, max_scans: u32::MAX };
+
 #[derive(Serialize)]
 struct ShardLine {
     shard: String,
@@ -38,6 +41,11 @@ struct ShardLine {
     /// Files that are kept as they are.
     stored: usize,
     classes: usize,
+    /// What larger images were reduced to; absent where every file is as it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_side: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quality: Option<u8>,
     bytes: u64,
     /// Bytes to read for the rings below 2, 3, 4, 6 and 8, on average over the packed records.
     prefix_bytes: [f64; 5],
@@ -54,6 +62,8 @@ struct RecordLine<'a> {
     /// As stored in the JPEG; absent for a stored file.
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<[u32; 2]>,
+    /// Whether the image is the original's reduced, as `pack --max-side` does.
+    reduced: bool,
     /// EXIF value.
     orientation: u16,
     offset: u64,
@@ -104,8 +114,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// What is wrong, by record.
 fn faults(shard: &Shard) -> Vec<Error> {
-    let limits = Limits { max_pixels: u64::MAX, ..Limits::default() };
-    (0..shard.len()).into_par_iter().filter_map(|index| shard.verify(index, &limits).err()).collect()
+    (0..shard.len()).into_par_iter().filter_map(|index| shard.verify(index, &ANY_SIZE).err()).collect()
 }
 
 fn prefix(shard: &Shard, index: usize) -> [u64; 5] {
@@ -130,6 +139,8 @@ fn shard_line(shard: &Shard, damaged: Option<usize>) -> ShardLine {
         records: shard.len(),
         stored: shard.len() - packed.len(),
         classes: shard.classes().len(),
+        max_side: shard.reduced().map(|reduced| reduced.max_side),
+        quality: shard.reduced().map(|reduced| reduced.quality),
         bytes: (0..shard.len()).map(|index| shard.entry(index).len).sum(),
         prefix_bytes: sums.map(|sum| sum as f64 / packed.len().max(1) as f64),
         damaged,
@@ -144,6 +155,7 @@ fn record_line(shard: &Shard, index: usize) -> RecordLine<'_> {
         key: shard.key(index),
         label: entry.label,
         size: entry.size.map(|size| [size.width, size.height]),
+        reduced: shard.record(index, &ANY_SIZE).is_ok_and(|record| record.head().is_reduced),
         orientation: entry.orientation.to_exif(),
         offset: entry.offset,
         bytes: entry.len,
@@ -162,7 +174,8 @@ fn shard_row(line: &ShardLine) -> Vec<String> {
 
 fn record_row(line: &RecordLine) -> Vec<String> {
     let kilobytes = |bytes: u64| format!("{:.1}", bytes as f64 / 1e3);
-    let pixels = line.size.map_or("stored".to_owned(), |[width, height]| format!("{width}x{height}"));
+    let reduced = if line.reduced { ", reduced" } else { "" };
+    let pixels = line.size.map_or("stored".to_owned(), |[width, height]| format!("{width}x{height}{reduced}"));
     let mut row = vec![line.key.to_owned(), line.label.to_string(), pixels, kilobytes(line.bytes)];
     row.extend(line.prefix_bytes.map(kilobytes));
     row

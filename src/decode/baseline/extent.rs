@@ -1,6 +1,7 @@
 //! Which part of a file is read for a window of pixels, and which of that is made into samples.
 
 use super::header::Scan;
+use crate::decode::fidelity;
 use crate::decode::region::scaled_size;
 use crate::shape::Rect;
 use std::ops::Range;
@@ -40,10 +41,9 @@ impl Extent {
         let units = |side: u32, blocks: usize| (side as usize).div_ceil(8 * blocks);
         let units = (units(scan.size.width, blocks.0), units(scan.size.height, blocks.1));
         let scale = usize::from(scale);
+        let chroma_scale = fidelity::chroma_scale(scale, blocks);
+        let (across, down) = if chroma_scale == scale { blocks } else { (1, 1) };
         let unit = (scale * blocks.0, scale * blocks.1);
-        // On the photos of 4:2:0 this is better by 1 to 2 dB at the 5th percentile than upsampling, and as fast.
-        let (chroma_scale, (across, down)) =
-            if blocks == (2, 2) && 2 * scale <= 8 { (2 * scale, (1, 1)) } else { (scale, blocks) };
         let span = |start: u32, len: u32, factor: usize, unit: usize, units: usize| {
             let (margin, start, end) = (factor - 1, start as usize, (start + len) as usize);
             start.saturating_sub(margin) / unit..((end + margin).div_ceil(unit)).min(units)

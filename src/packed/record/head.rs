@@ -16,6 +16,8 @@ const FIXED: usize = 76;
 pub(super) const WIDEST: u32 = 16;
 const KIND_BANDS: u8 = 0;
 const KIND_STORED: u8 = 1;
+/// The flag of an image that is not the original's own.
+const REDUCED: u8 = 1;
 /// Longest key.
 pub(super) const LONGEST_KEY: usize = 4096;
 
@@ -96,7 +98,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Head, DecodeError> {
     let original_len = fields.u64()?;
     let original_sha256 = fields.array()?;
     let size = Size::new(fields.u16()?.into(), fields.u16()?.into());
-    let [components, colour, tables, _] = fields.array()?;
+    let [components, colour, tables, flags] = fields.array()?;
     let key_len = fields.u16()?;
     fields.u16()?;
     let (tail_len, tail_crc) = (fields.u32()?, fields.u32()?);
@@ -123,7 +125,8 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Head, DecodeError> {
         return Err(corrupt("end of the head", fields.at));
     }
     let tail = end..end + u64::from(tail_len);
-    Ok(Head { key, label, original_len, original_sha256, image, len: tail.end, tail: (tail, tail_crc) })
+    let is_reduced = flags & REDUCED != 0;
+    Ok(Head { key, label, original_len, original_sha256, is_reduced, image, len: tail.end, tail: (tail, tail_crc) })
 }
 
 fn read_image(
@@ -201,7 +204,8 @@ pub(super) fn write(head: &Head) -> Vec<u8> {
         None => (KIND_STORED, 1, Size::new(0, 0), [0; 4], None),
         Some(image) => {
             let colour = COLOURS.iter().position(|&c| c == image.colour).unwrap_or(0) as u8;
-            let frame = [image.components.len() as u8, colour, tables(image).len() as u8, 0];
+            let frame =
+                [image.components.len() as u8, colour, tables(image).len() as u8, u8::from(head.is_reduced) * REDUCED];
             (KIND_BANDS, image.orientation.to_exif() as u8, image.size, frame, Some(image))
         }
     };

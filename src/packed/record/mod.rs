@@ -12,7 +12,7 @@ mod write;
 
 pub use read::Record;
 pub use tiles::{TileDecoder, Touched};
-pub use write::{Packed, pack};
+pub use write::{Packed, pack, pack_reduced};
 
 use super::band::{BANDS, Tiling};
 use super::coefficients::Colour;
@@ -32,6 +32,8 @@ pub struct Head {
     pub original_len: u64,
     /// SHA-256 of the original file.
     pub original_sha256: [u8; 32],
+    /// Whether the image is the original's reduced and encoded again: what is unpacked is that, and not the original.
+    pub is_reduced: bool,
     /// The image, where the record holds its coefficients in bands. `None` where it holds the original file: not a JPEG, or one
     /// that cannot be carried without loss.
     pub image: Option<Image>,

@@ -40,12 +40,29 @@ pub struct Packed {
 /// # Ok::<(), bandfeed::DecodeError>(())
 /// ```
 pub fn pack(file: &[u8], key: &str, label: u32, limits: &Limits) -> Result<Packed, DecodeError> {
+    record(file, None, key, label, limits)
+}
+
+/// Makes a record of `jpeg`, to which the image of `file` was reduced. Length and SHA-256 in it are those of `file`, and it says
+/// that it is reduced.
+///
+/// # Errors
+/// As [`pack`]; [`DecodeError`] also if `jpeg` is not one that can be packed.
+///
+/// # Panics
+/// As [`pack`].
+pub fn pack_reduced(file: &[u8], jpeg: &[u8], key: &str, label: u32, limits: &Limits) -> Result<Packed, DecodeError> {
+    record(file, Some(jpeg), key, label, limits)
+}
+
+fn record(file: &[u8], reduced: Option<&[u8]>, key: &str, label: u32, limits: &Limits) -> Result<Packed, DecodeError> {
     if key.len() > LONGEST_KEY {
         return Err(DecodeError::limit(format!("a key of {} bytes, {LONGEST_KEY} are allowed", key.len())));
     }
     let file_len = u32::try_from(file.len()).map_err(|_| DecodeError::limit("a file of 4 GiB or more"))?;
-    let (coefficients, stored) = match Coefficients::from_jpeg(file, limits) {
+    let (coefficients, stored) = match Coefficients::from_jpeg(reduced.unwrap_or(file), limits) {
         Ok(coefficients) => (Some(coefficients), None),
+        Err(reason) if reduced.is_some() => return Err(reason),
         Err(reason) => (None, Some(reason)),
     };
     let tail = coefficients.as_ref().map_or(file, |c| &c.metadata[..]);
@@ -54,6 +71,7 @@ pub fn pack(file: &[u8], key: &str, label: u32, limits: &Limits) -> Result<Packe
         label,
         original_len: file_len.into(),
         original_sha256: Sha256::digest(file).into(),
+        is_reduced: reduced.is_some(),
         image: None,
         len: 0,
         tail: (0..tail.len() as u64, crc32c::crc32c(tail)),

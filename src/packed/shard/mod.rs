@@ -26,6 +26,15 @@ pub struct Place {
     pub first: u64,
 }
 
+/// What larger images were reduced to before they were packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reduced {
+    /// Pixels of their longer side, at least 1.
+    pub max_side: u32,
+    /// JPEG quality that they were encoded with, `1..=100`.
+    pub quality: u8,
+}
+
 /// First bytes of a file.
 const MAGIC: [u8; 8] = *b"BFSHARD\0";
 /// First bytes of its footer.

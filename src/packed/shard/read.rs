@@ -1,6 +1,6 @@
 //! Reads a shard through a memory map.
 
-use super::{ALIGN, ENTRY, FOOTER_MAGIC, FRAME, MAGIC, PAGE, Place, QUARTER_CHROMA, STORED, VERSION};
+use super::{ALIGN, ENTRY, FOOTER_MAGIC, FRAME, MAGIC, PAGE, Place, QUARTER_CHROMA, Reduced, STORED, VERSION};
 use crate::decode::{Limits, Orientation};
 use crate::error::{Error, Result};
 use crate::packed::Record;
@@ -66,6 +66,7 @@ pub struct Shard {
     path: PathBuf,
     map: Mmap,
     place: Place,
+    reduced: Option<Reduced>,
     entries: Vec<Entry>,
     classes: Vec<String>,
     /// Where the keys are in the file; they are text.
@@ -117,7 +118,8 @@ impl Shard {
         // a condition that the documentation puts on the caller.
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io(path))?;
         let (place, entries, classes, keys) = read_index(&map).map_err(|reason| Error::source(path, reason))?;
-        Ok(Self { path: path.to_owned(), map, place, entries, classes, keys })
+        let reduced = read_reduced(&map);
+        Ok(Self { path: path.to_owned(), map, place, reduced, entries, classes, keys })
     }
 
     /// The mapped file.
@@ -133,6 +135,12 @@ impl Shard {
     /// Which shard of its data set it is.
     pub fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// What larger images of the data set were reduced to; `None` where every file is as it was. [`crate::packed::Head`] says of
+    /// which records.
+    pub fn reduced(&self) -> Option<Reduced> {
+        self.reduced
     }
 
     /// Number of records, at least 1.
@@ -243,6 +251,12 @@ fn read_index(bytes: &[u8]) -> Result<Index, String> {
     }
     let keys = start as usize + keys;
     Ok((place, entries, names, keys..at))
+}
+
+/// What a head that was checked says of reduced images.
+fn read_reduced(head: &[u8]) -> Option<Reduced> {
+    let (max_side, quality) = (u32_at(head, 32), head[36]);
+    (max_side > 0).then_some(Reduced { max_side, quality })
 }
 
 /// An entry, if its record lies before the index and its key among `keys`.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::decode::Limits;
 use crate::error::Error;
-use crate::packed::{pack, samples};
+use crate::packed::{pack, pack_reduced, samples};
 use std::path::Path;
 use turbojpeg::Subsamp;
 
@@ -116,4 +116,28 @@ fn what_is_no_whole_shard_is_refused() {
         assert!(matches!(error, Error::Source { .. } | Error::Io { .. }), "{len}: {error}");
     }
     assert!(Shard::open(folder.path()).is_err());
+}
+
+#[test]
+fn a_shard_says_what_its_images_were_reduced_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.bands");
+    write(&path);
+    assert_eq!(Shard::open(&path).unwrap().reduced(), None);
+    let (file, jpeg) = (b"of another format", samples::jpeg(40, 30, Subsamp::Sub2x2, false));
+    let reduced = Some(Reduced { max_side: 40, quality: 95 });
+    let place = Place { number: 0, of: 1, first: 0 };
+    let mut writer = ShardWriter::create_reduced(&path, &place, reduced).unwrap();
+    let limits = Limits::default();
+    writer.push(&pack_reduced(file, &jpeg, "a", 0, &limits).unwrap().bytes).unwrap();
+    writer.push(&pack(&jpeg, "b", 0, &limits).unwrap().bytes).unwrap();
+    writer.finish(&classes()).unwrap();
+    let shard = Shard::open(&path).unwrap();
+    assert_eq!((shard.reduced(), shard.place()), (reduced, &place));
+    let [a, b] = [0, 1].map(|i| shard.verify(i, &limits).unwrap());
+    assert_eq!((a.head().is_reduced, b.head().is_reduced), (true, false));
+    assert_eq!((a.head().original_len, b.head().original_len), (17, jpeg.len() as u64));
+    assert_ne!(a.head().original_sha256, b.head().original_sha256);
+    assert_eq!(a.coefficients(), b.coefficients());
+    assert!(pack_reduced(&jpeg, file, "a", 0, &limits).is_err(), "what is no JPEG cannot take a file's place");
 }

@@ -1,6 +1,6 @@
 //! Writes a shard: to a temporary name, then all at once to its own.
 
-use super::{ALIGN, ENTRY, FOOTER_MAGIC, FRAME, MAGIC, PAGE, Place, QUARTER_CHROMA, STORED, VERSION};
+use super::{ALIGN, ENTRY, FOOTER_MAGIC, FRAME, MAGIC, PAGE, Place, QUARTER_CHROMA, Reduced, STORED, VERSION};
 use crate::decode::Limits;
 use crate::error::{Error, Result};
 use crate::packed::Record;
@@ -27,6 +27,14 @@ impl ShardWriter {
     /// # Errors
     /// [`Error::Io`].
     pub fn create(path: &Path, place: &Place) -> Result<Self> {
+        Self::create_reduced(path, place, None)
+    }
+
+    /// The same for a data set of which larger images are reduced, which the shard then says.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn create_reduced(path: &Path, place: &Place, reduced: Option<Reduced>) -> Result<Self> {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".partial");
         let partial = path.with_file_name(name);
@@ -39,6 +47,10 @@ impl ShardWriter {
             head.extend_from_slice(&value.to_le_bytes());
         }
         head.extend_from_slice(&place.first.to_le_bytes());
+        if let Some(Reduced { max_side, quality }) = reduced {
+            head.extend_from_slice(&max_side.to_le_bytes());
+            head.push(quality);
+        }
         writer.write(&close(head))?;
         Ok(writer)
     }
