@@ -1,7 +1,7 @@
 //! Encoded bytes to 8-bit RGB pixels: the whole image, or only what a crop needs.
 //!
-//! JPEG goes through an own decoder where it is of the common kind and sound, else through libjpeg-turbo, at full scale to
-//! the same pixels; PNG, WebP, GIF, BMP and TIFF through the `image` crate. The format is told by the bytes, never by a file's name
+//! JPEG goes through an own decoder where it is sequential, Huffman-coded and sound, else through libjpeg-turbo, at full scale
+//! to the same pixels; PNG, WebP, GIF, BMP and TIFF through the `image` crate. The format is told by the bytes, never by a file's name
 //! (ImageNet has a PNG called `.JPEG`).
 //!
 //! # Pixels

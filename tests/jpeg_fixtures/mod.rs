@@ -1,6 +1,8 @@
 //! Images made on the spot, and the shared corpora where they are at hand. Used by tests and benches.
 #![allow(dead_code, reason = "each user takes a part")]
 
+pub(crate) mod writer;
+
 use bandfeed::shape::{Rect, Size};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
