@@ -170,16 +170,20 @@ pub(crate) fn buffer_len(frame: &Frame, decoded: Size) -> usize {
 }
 
 /// Turns dense CMYK pixels to dense RGB in place.
+fn inks_to_rgb(pixels: &mut [u8], count: usize) {
+    for i in 0..count {
+        let [inks @ .., black]: [u8; 4] = std::array::from_fn(|c| pixels[4 * i + c]);
+        pixels[3 * i..3 * i + 3].copy_from_slice(&inks.map(|ink| under_black(ink, black)));
+    }
+}
+
+/// The colour of an ink under black.
 ///
 /// Inks are taken as inverted (255 = none), which is Adobe's convention and what Pillow and djpeg do for every JPEG of
 /// four components: a colour is its ink times black, over 255, rounded.
-fn inks_to_rgb(pixels: &mut [u8], count: usize) {
-    for i in 0..count {
-        let [cyan, magenta, yellow, black] = [0, 1, 2, 3].map(|c| u32::from(pixels[4 * i + c]));
-        for (c, ink) in [cyan, magenta, yellow].into_iter().enumerate() {
-            pixels[3 * i + c] = ((ink * black + 127) / 255) as u8;
-        }
-    }
+#[inline(always)]
+pub(super) fn under_black(ink: u8, black: u8) -> u8 {
+    ((u32::from(ink) * u32::from(black) + 127) / 255) as u8
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Encoded bytes to 8-bit RGB pixels: the whole image, or only what a crop needs.
 //!
-//! JPEG goes through an own decoder where it is of the common kind and sound, else through libjpeg-turbo, at full scale to
-//! the same pixels; PNG, WebP, GIF, BMP and TIFF through the `image` crate. The format is told by the bytes, never by a file's name
+//! JPEG goes through an own decoder where it is sequential, Huffman-coded and sound, else through libjpeg-turbo, at full scale
+//! to the same pixels; PNG, WebP, GIF, BMP and TIFF through the `image` crate. The format is told by the bytes, never by a file's name
 //! (ImageNet has a PNG called `.JPEG`).
 //!
 //! # Pixels
@@ -30,6 +30,7 @@ mod orientation;
 mod other;
 mod region;
 
+pub(crate) use fidelity::chroma_scale;
 pub use fidelity::{Fidelity, SCALE_MARGIN, scale_for};
 pub use markers::{Frame, Process};
 pub use orientation::Orientation;
@@ -437,7 +438,7 @@ impl Decoder {
         let image = record.image().filter(|image| image.orientation == header.orientation);
         let image = image.ok_or_else(another)?;
         same_size(image.size, header)?;
-        if self.strict { record.verify(scale.max(bands::chroma_scale(image, scale))) } else { Ok(()) }
+        if self.strict { record.verify(bands::rings(image, scale)) } else { Ok(()) }
     }
 
     /// The plan's window of the decoded pixels, turned.

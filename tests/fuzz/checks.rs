@@ -16,7 +16,7 @@ fn decoder() -> Decoder {
 
 /// A record decodes to the same pixels or the same kind of error in every way, and what it holds can be written as a JPEG of
 /// these pixels. Its checksums are set right first, so that what lies behind them is reached.
-pub fn record(data: &[u8]) {
+pub(crate) fn record(data: &[u8]) {
     let mut bytes = data.to_vec();
     repair(&mut bytes);
     let Ok(header) = decoder().header(&bytes) else { return };
@@ -50,7 +50,7 @@ pub fn record(data: &[u8]) {
 
 /// Where the own decoder makes pixels of a file, libjpeg-turbo makes the same of it and has nothing to say; and a packed file has
 /// them too.
-pub fn jpeg(data: &[u8]) {
+pub(crate) fn jpeg(data: &[u8]) {
     let mut own = decoder();
     let pixels = own.decode(data);
     let turbo = decoder().without_own_decoder().decode(data);
@@ -73,7 +73,7 @@ pub fn jpeg(data: &[u8]) {
 }
 
 /// A shard opens or says why not, and every record of one that opens can be asked for.
-pub fn shard(data: &[u8]) {
+pub(crate) fn shard(data: &[u8]) {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let path = std::env::temp_dir().join(format!("bandfeed-fuzz-{}-{number}.bands", std::process::id()));
@@ -103,7 +103,7 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 /// Sets the checksums of a record right, as far as its head can be read (docs/packed-records.md).
-pub fn repair(bytes: &mut [u8]) {
+pub(crate) fn repair(bytes: &mut [u8]) {
     if let Some(head) = u32_at(bytes, 8).filter(|&len| (80..=bytes.len()).contains(&len)) {
         let _ = repair_bands(bytes, head);
         let sum = crc(&bytes[..head - 4]);
@@ -145,7 +145,7 @@ fn repair_bands(bytes: &mut [u8], head: usize) -> Option<()> {
 }
 
 /// Sets the checksums of a shard's head, footer and index right.
-pub fn repair_shard(bytes: &mut [u8]) {
+pub(crate) fn repair_shard(bytes: &mut [u8]) {
     let Some(footer) = bytes.len().checked_sub(64).filter(|&at| at >= 64) else { return };
     let index = u32_at(bytes, footer + 16).and_then(|start| bytes.get(start..footer)).map(crc);
     if let Some(sum) = index {

@@ -1,6 +1,8 @@
 //! Images made on the spot, and the shared corpora where they are at hand. Used by tests and benches.
 #![allow(dead_code, reason = "each user takes a part")]
 
+pub(crate) mod writer;
+
 use bandfeed::shape::{Rect, Size};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -41,6 +43,21 @@ pub(crate) fn rectangle(random: &mut Random, size: Size) -> Rect {
     };
     let ((x, width), (y, height)) = (span(size.width), span(size.height));
     Rect { x, y, width, height }
+}
+
+/// The rectangle of a random resized crop: 8 to 100 % of the area, aspect 3/4 to 4/3, about 42 % on average.
+pub(crate) fn resized_crop(random: &mut Random, size: Size) -> Rect {
+    let mut uniform = |low: f64, high: f64| low + (high - low) * (random.next() >> 11) as f64 / (1u64 << 53) as f64;
+    loop {
+        let area = size.pixels() as f64 * uniform(0.08, 1.0);
+        let aspect = uniform(0.75f64.ln(), (4.0 / 3.0f64).ln()).exp();
+        let (width, height) = ((area * aspect).sqrt() as u32, (area / aspect).sqrt() as u32);
+        if (1..=size.width).contains(&width) && (1..=size.height).contains(&height) {
+            let x = (uniform(0.0, 1.0) * f64::from(size.width - width + 1)) as u32;
+            let y = (uniform(0.0, 1.0) * f64::from(size.height - height + 1)) as u32;
+            return Rect { x, y, width, height };
+        }
+    }
 }
 
 pub(crate) fn hex_sha256(bytes: &[u8]) -> String {

@@ -1,16 +1,15 @@
 //! Packed records to pixels: the tiles and rings under a window, transformed 32 blocks at once.
 //!
-//! The pixels are those that `baseline` makes of the JPEG at the same scale, bit for bit. So they are for gray and for YCbCr
-//! with chroma at full or half resolution along either axis; of other records the JPEG is written again and decoded.
+//! The pixels are those that `baseline` makes of the JPEG at the same scale, bit for bit. Where libjpeg would have to judge, of blocks
+//! far out of range and of factors that it does not upsample, the JPEG is written again and decoded.
 
 mod idct;
 mod interleave;
 mod lanes;
 
-use super::baseline::pixels::{Layout, Lines};
-use super::region::scaled_size;
+use super::baseline::pixels::{Layout, Lines, Placed};
 use crate::error::DecodeError;
-use crate::packed::{Colour, Image, Plane, Record, TILE_HEIGHT, TILE_WIDTH, Tile, TileDecoder, Touched};
+use crate::packed::{Image, Plane, Record, TILE_HEIGHT, TILE_WIDTH, Tile, TileDecoder, Touched};
 use crate::shape::Rect;
 use idct::{Samples, idct};
 use std::ops::Range;
@@ -81,12 +80,13 @@ macro_rules! at_scale {
         }
     };
 }
+
 /// A decoder with what it keeps from record to record.
 pub(super) struct Bands {
     path: Path,
     tiles: TileDecoder,
     samples: Box<Samples>,
-    areas: [Area; 3],
+    areas: [Area; 4],
     lines: Lines,
 }
 
@@ -100,39 +100,26 @@ struct Area {
     first: (usize, usize),
 }
 
-/// How the chroma of an image lies on its luma, at a scale.
-struct Sampling {
-    /// M of M/8 of chroma.
-    chroma_scale: usize,
-    /// Pixels to a chroma sample.
-    across: usize,
-    down: usize,
+/// The components of an image at `scale`/8, each with M of its own M/8 and where it lies; `None` for factors that libjpeg refuses
+/// to upsample.
+fn components(image: &Image, scale: u8) -> Option<Vec<(usize, Placed)>> {
+    // A single component is never interleaved (ITU-T T.81 A.2.2).
+    let is_single = image.components.len() == 1;
+    let factors = |plane: &Plane| if is_single { (1, 1) } else { (plane.sampling.0.into(), plane.sampling.1.into()) };
+    let largest =
+        image.components.iter().map(factors).fold((1, 1), |most: (usize, usize), f| (most.0.max(f.0), most.1.max(f.1)));
+    let placed = |plane: &Plane| {
+        let factors = factors(plane);
+        let is_whole = largest.0.is_multiple_of(factors.0) && largest.1.is_multiple_of(factors.1);
+        is_whole.then(|| Placed::new(image.size, scale.into(), factors, largest))
+    };
+    image.components.iter().map(placed).collect()
 }
 
-impl Sampling {
-    /// `None` for what is left to others.
-    fn new(image: &Image, scale: usize) -> Option<Self> {
-        let [luma, chroma @ ..] = &*image.components else { return None };
-        let is_ycc = image.colour == Colour::YCbCr && chroma.iter().all(|c| c.sampling == (1, 1));
-        match luma.sampling {
-            _ if image.colour == Colour::Gray => Some(Self { chroma_scale: scale, across: 1, down: 1 }),
-            // libjpeg upsamples two columns of chroma in another way.
-            (2, _) if image.size.width <= 4 => None,
-            // As `baseline` does it.
-            (2, 2) if image.has_quarter_chroma() && 2 * scale <= 8 => {
-                Some(Self { chroma_scale: 2 * scale, across: 1, down: 1 })
-            }
-            (across @ 1..=2, down @ 1..=2) if is_ycc => {
-                Some(Self { chroma_scale: scale, across: across.into(), down: down.into() })
-            }
-            _ => None,
-        }
-    }
-}
-
-/// M of M/8 that chroma is transformed at where the image is at `scale`/8: rings that are read of it.
-pub(super) fn chroma_scale(image: &Image, scale: u8) -> u8 {
-    Sampling::new(image, scale.into()).map_or(8, |sampling| sampling.chroma_scale as u8)
+/// Rings that decoding the image at `scale`/8 reads.
+pub(super) fn rings(image: &Image, scale: u8) -> u8 {
+    let components = components(image, scale).unwrap_or_default();
+    components.into_iter().map(|(scale, _)| scale as u8).max().unwrap_or(8)
 }
 
 impl Area {
@@ -170,7 +157,7 @@ impl Bands {
 
     /// Without AVX-512, to compare.
     pub(super) fn without_avx512() -> Self {
-        let path = Path::available().into_iter().filter(|path| path.name() != "AVX-512").next_back();
+        let path = Path::available().into_iter().rfind(|path| path.name() != "AVX-512");
         Self::with(path.unwrap_or(Path::Plain), TileDecoder::without_avx512())
     }
 
@@ -191,54 +178,44 @@ impl Bands {
         scale: u8,
         pixels: &mut Vec<u8>,
     ) -> Result<Option<Touched>, DecodeError> {
-        let Some((image, sampling)) =
-            record.image().and_then(|image| Sampling::new(image, scale.into()).map(|sampling| (image, sampling)))
+        let Some((image, components)) =
+            record.image().and_then(|image| components(image, scale).map(|components| (image, components)))
         else {
             return Ok(None);
         };
-        let size = scaled_size(image.size, scale);
-        let Sampling { chroma_scale, across, down } = sampling;
-        let chroma = ((size.width as usize).div_ceil(across), (size.height as usize).div_ceil(down));
-        // Half as many samples have a neighbour on both sides that counts.
-        let samples = |start: u32, len: u32, factor: usize, all: usize| {
-            let (start, end) = (start as usize / factor, (start as usize + len as usize).div_ceil(factor));
-            let margin = factor - 1;
-            start.saturating_sub(margin)..(end + margin).min(all)
+        let mut layout = Layout {
+            left: window.x as usize,
+            width: window.width as usize,
+            colour: image.colour,
+            planes: [Placed::default(); 4],
         };
         let mut touched = Touched::default();
-        for (i, plane) in image.components.iter().enumerate() {
-            let (scale, columns, rows) = if i == 0 {
-                let luma = |start: u32, len: u32| start as usize..(start + len) as usize;
-                (usize::from(scale), luma(window.x, window.width), luma(window.y, window.height))
-            } else {
-                let columns = samples(window.x, window.width, across, chroma.0);
-                (chroma_scale, columns, samples(window.y, window.height, down, chroma.1))
+        for (i, (scale, placed)) in components.into_iter().enumerate() {
+            // Where samples are blended, one more on both sides counts.
+            let span = |start: u32, len: u32, ratio: usize, all: usize| {
+                let (start, end) = (start as usize / ratio, (start as usize + len as usize).div_ceil(ratio));
+                let margin = usize::from(placed.is_smooth && ratio == 2);
+                start.saturating_sub(margin)..(end + margin).min(all)
             };
-            let blocks = self.areas[i].place(plane, scale, columns, rows);
+            let columns = span(window.x, window.width, placed.ratio.0, placed.size.0);
+            let rows = span(window.y, window.height, placed.ratio.1, placed.size.1);
+            let area = &mut self.areas[i];
+            let blocks = area.place(&image.components[i], scale, columns, rows);
+            layout.planes[i] = Placed { first: area.first.0, end: area.first.0 + area.stride, ..placed };
             let Some(seen) = self.component(record, i, blocks, scale)? else { return Ok(None) };
             // Components share the index of a band.
             touched.index = touched.index.max(seen.index);
             touched.payload += seen.payload;
         }
-        let layout = Layout {
-            left: window.x as usize,
-            width: window.width as usize,
-            first_column: self.areas[0].first.0,
-            first_chroma: self.areas[1].first.0,
-            chroma_end: self.areas[1].first.0 + self.areas[1].stride,
-            across,
-            down,
-            chroma,
-        };
         let pixels = super::scratch(pixels, 3 * window.size().pixels() as usize);
-        let (areas, count) = (&self.areas, image.components.len());
+        let (areas, rows) = (&self.areas, window.y as usize..(window.y + window.height) as usize);
         #[cfg(target_arch = "x86_64")]
         if self.path != Path::Plain {
             // SAFETY: the processor was asked.
-            unsafe { rows_avx2(&mut self.lines, &layout, count, areas, window, pixels) };
+            unsafe { rows_avx2(&mut self.lines, &layout, areas, rows, pixels) };
             return Ok(Some(touched));
         }
-        rows::<false>(&mut self.lines, &layout, count, areas, window, pixels);
+        self.lines.rows::<false>(&layout, |component, y| areas[component].row(y), rows, pixels);
         Ok(Some(touched))
     }
 
@@ -329,29 +306,8 @@ fn avx512(
 }
 
 /// The window's rows of pixels.
-#[inline(always)]
-fn rows<const AVX2: bool>(
-    lines: &mut Lines,
-    layout: &Layout,
-    components: usize,
-    areas: &[Area; 3],
-    window: Rect,
-    pixels: &mut [u8],
-) {
-    for (y, to) in (window.y as usize..).zip(pixels.chunks_exact_mut(3 * window.width as usize)) {
-        lines.pixels::<AVX2>(layout, components, |component, y| areas[component].row(y), y, to);
-    }
-}
-
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn rows_avx2(
-    lines: &mut Lines,
-    layout: &Layout,
-    components: usize,
-    areas: &[Area; 3],
-    window: Rect,
-    pixels: &mut [u8],
-) {
-    rows::<true>(lines, layout, components, areas, window, pixels);
+fn rows_avx2(lines: &mut Lines, layout: &Layout, areas: &[Area; 4], rows: Range<usize>, pixels: &mut [u8]) {
+    lines.rows::<true>(layout, |component, y| areas[component].row(y), rows, pixels);
 }

@@ -72,11 +72,17 @@ impl<'a> Bits<'a> {
         self.count < self.made_up
     }
 
-    /// Goes past `marker`, which has to be next: within the byte that was begun nothing else may follow.
-    pub(super) fn pass_marker(&mut self, marker: u8) -> Option<()> {
+    /// What comes after the data, from a marker on, which has to be next: within the byte that was begun nothing else may
+    /// follow.
+    pub(super) fn rest(&mut self) -> Option<&'a [u8]> {
         self.refill_bytes();
         let left = self.count.checked_sub(self.made_up)?;
-        let is_next = self.made_up > 0 && left < 8 && self.data.get(self.at..)?.starts_with(&[0xff, marker]);
+        (self.made_up > 0 && left < 8).then(|| self.data.get(self.at..)).flatten()
+    }
+
+    /// Goes past `marker`, which has to be next.
+    pub(super) fn pass_marker(&mut self, marker: u8) -> Option<()> {
+        let is_next = self.rest()?.starts_with(&[0xff, marker]);
         *self = Self { at: self.at + 2, ..Self::new(self.data) };
         is_next.then_some(())
     }

@@ -1,15 +1,23 @@
-//! What the scan of a common JPEG needs from the segments before it. Strict: any oddity is somebody else's to judge.
+//! What the scans of a sequential JPEG need from the segments before them. Strict: any oddity is somebody else's to judge.
 
 use super::huffman::Spec;
 use super::scaled;
 use crate::decode::markers::{Frame, Process};
+use crate::packed::Colour;
 use crate::shape::Size;
 
-/// One component of the scan.
+/// The marker that ends an image.
+pub(super) const EOI: u8 = 0xd9;
+
+/// One component of a scan.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Component<'a> {
-    /// Blocks of a unit across and down.
+    /// Place in the frame.
+    pub(super) index: usize,
+    /// Blocks of a unit of the scan across and down.
     pub(super) blocks: (usize, usize),
+    /// M of the M/8 that its blocks are transformed to.
+    pub(super) scale: usize,
     /// Quantisation steps in zigzag order.
     pub(super) steps: [i32; 64],
     pub(super) dc: Spec<'a>,
@@ -17,8 +25,9 @@ pub(super) struct Component<'a> {
 }
 
 impl Component<'_> {
-    /// Makes the steps of the coefficients zero that are not of the low M x M.
+    /// Sets the scale, and makes the steps of the coefficients zero that are not of the low M x M.
     pub(super) fn keep_low(&mut self, m: usize) {
+        self.scale = m;
         for (k, step) in self.steps.iter_mut().enumerate() {
             if !scaled::is_low(k, m) {
                 *step = 0;
@@ -27,25 +36,24 @@ impl Component<'_> {
     }
 }
 
-/// All that is needed to read the one scan.
+/// All that is needed to read a scan.
 #[derive(Debug, Clone)]
 pub(super) struct Scan<'a> {
-    /// One component of gray, or Y, Cb and Cr, the latter two of one block in a unit.
+    /// Those of the image that are in this scan.
     pub(super) components: Components<'a>,
-    /// Columns and rows of the image.
-    pub(super) size: Size,
-    /// Sampling factor of the rows of the first component, also where it is the only one.
-    pub(super) factor_down: usize,
+    /// What the image's components mean.
+    pub(super) colour: Colour,
+    pub(super) frame: Frame,
     /// Units between restart markers; 0 for none.
     pub(super) restart: usize,
     /// The entropy-coded data and all that follows.
     pub(super) data: &'a [u8],
 }
 
-/// One component or three.
+/// One to four components.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Components<'a> {
-    values: [Component<'a>; 3],
+    values: [Component<'a>; 4],
     len: usize,
 }
 
@@ -78,42 +86,118 @@ impl<'a> Segments<'a> {
     }
 }
 
-/// Reads a header; `None` where libjpeg has to say what it makes of the file.
+/// A walk from scan to scan, with the tables that are in force.
+pub(super) struct Header<'a> {
+    segments: Segments<'a>,
+    frame: Frame,
+    components: Option<&'a [[u8; 3]]>,
+    /// 64 steps of one byte or of two.
+    steps: [Option<&'a [u8]>; 4],
+    specs: [[Option<Spec<'a>>; 4]; 2],
+    restart: usize,
+    jfif: bool,
+    adobe: Option<u8>,
+    /// What the first scan found.
+    colour: Option<Colour>,
+}
+
+/// Reads to the only scan; `None` where libjpeg has to say what it makes of the file, and where there are several.
 pub(super) fn read<'a>(bytes: &'a [u8], frame: &Frame) -> Option<Scan<'a>> {
-    if frame.process != Process::Sequential || !frame.single_scan {
+    if !frame.single_scan {
         return None;
     }
-    let mut segments = Segments { rest: bytes.get(2..)? };
-    let mut steps: [Option<&[u8]>; 4] = [None; 4];
-    let mut specs: [[Option<Spec>; 4]; 2] = [[None; 4]; 2];
-    let (mut restart, mut jfif, mut adobe) = (0, false, None);
-    let mut components: Option<&[[u8; 3]]> = None;
-    loop {
-        match segments.next()? {
-            (0xc0 | 0xc1, content) => components = Some(read_frame(content, frame, components.is_some())?),
-            (0xc4, content) => read_huffman(content, &mut specs)?,
-            (0xdb, content) => read_steps(content, &mut steps)?,
-            (0xdd, content) => restart = usize::from(u16::from_be_bytes(content.try_into().ok()?)),
-            (0xda, content) => {
-                let components = components?;
-                if !is_ycc(components, jfif, adobe) {
-                    return None;
-                }
-                let components = join(content, components, &steps, &specs)?;
-                let factor_down = usize::from(frame.sampling[0].1);
-                return Some(Scan { components, size: frame.size, factor_down, restart, data: segments.rest });
+    Header::new(bytes, frame)?.next_scan()?
+}
+
+impl<'a> Header<'a> {
+    pub(super) fn new(bytes: &'a [u8], frame: &Frame) -> Option<Self> {
+        (frame.process == Process::Sequential).then_some(())?;
+        let segments = Segments { rest: bytes.get(2..)? };
+        let (steps, specs) = ([None; 4], [[None; 4]; 2]);
+        let (components, colour, adobe) = (None, None, None);
+        Some(Self { segments, frame: *frame, components, steps, specs, restart: 0, jfif: false, adobe, colour })
+    }
+
+    /// Reads to the next scan, and `Some(None)` where the image ends instead; `None` where libjpeg has to say what it makes of
+    /// the file.
+    pub(super) fn next_scan(&mut self) -> Option<Option<Scan<'a>>> {
+        loop {
+            if self.colour.is_some() && self.segments.rest.starts_with(&[0xff, EOI]) {
+                return Some(None);
             }
-            // JFIF 1.x; libjpeg warns of other major versions.
-            (0xe0, [b'J', b'F', b'I', b'F', 0, major, rest @ ..]) if rest.len() >= 8 => {
-                if *major != 1 {
-                    return None;
+            match self.segments.next()? {
+                (0xc0 | 0xc1, content) => {
+                    self.components = Some(read_frame(content, &self.frame, self.components.is_some())?);
                 }
-                jfif = true;
+                (0xc4, content) => read_huffman(content, &mut self.specs)?,
+                (0xdb, content) => read_steps(content, &mut self.steps)?,
+                (0xdd, content) => self.restart = usize::from(u16::from_be_bytes(content.try_into().ok()?)),
+                (0xda, content) => {
+                    let components = self.join(content, self.components?)?;
+                    if self.colour.is_none() {
+                        self.colour = Some(colour(self.components?, self.jfif, self.adobe)?);
+                    }
+                    let (colour, frame) = (self.colour?, self.frame);
+                    return Some(Some(Scan {
+                        components,
+                        colour,
+                        frame,
+                        restart: self.restart,
+                        data: self.segments.rest,
+                    }));
+                }
+                // JFIF 1.x; libjpeg warns of other major versions.
+                (0xe0, [b'J', b'F', b'I', b'F', 0, major, rest @ ..]) if rest.len() >= 8 => {
+                    if *major != 1 {
+                        return None;
+                    }
+                    self.jfif = true;
+                }
+                (0xee, [b'A', b'd', b'o', b'b', b'e', rest @ ..]) if rest.len() >= 7 => self.adobe = Some(rest[6]),
+                (0xe0..=0xef | 0xfe, _) => {}
+                _ => return None,
             }
-            (0xee, [b'A', b'd', b'o', b'b', b'e', rest @ ..]) if rest.len() >= 7 => adobe = Some(rest[6]),
-            (0xe0..=0xef | 0xfe, _) => {}
-            _ => return None,
         }
+    }
+
+    /// Goes on after the data of a scan, `rest` being what follows it.
+    pub(super) fn go_on(&mut self, rest: &'a [u8]) {
+        self.segments.rest = rest;
+    }
+
+    /// The components with their tables, as the scan header (B.2.3) assigns them.
+    fn join(&self, content: &[u8], components: &[[u8; 3]]) -> Option<Components<'a>> {
+        /// Blocks that a unit of several components may have (B.2.3).
+        const BLOCKS_IN_UNIT: usize = 10;
+        let (&count, rest) = content.split_first()?;
+        let (selectors, rest) = rest.split_at_checked(2 * usize::from(count))?;
+        let is_all = usize::from(count) == components.len();
+        if rest != [0, 63, 0] || is_all != self.frame.single_scan || !(1..=4).contains(&count) {
+            return None;
+        }
+        let (mut joined, mut next, mut blocks_in_unit) = ([None; 4], 0, 0);
+        for (joined, [id, tables]) in joined.iter_mut().zip(selectors.as_chunks::<2>().0) {
+            let index = next + components[next..].iter().position(|component| component[0] == *id)?;
+            next = index + 1;
+            let (factors, table) = (self.frame.sampling[index], components[index][2]);
+            let blocks = if count == 1 { (1, 1) } else { (factors.0.into(), factors.1.into()) };
+            blocks_in_unit += blocks.0 * blocks.1;
+            let steps = (*self.steps.get(usize::from(table))?)?;
+            *joined = Some(Component {
+                index,
+                blocks,
+                scale: 8,
+                steps: std::array::from_fn(|k| match steps.len() {
+                    64 => steps[k].into(),
+                    _ => u16::from_be_bytes([steps[2 * k], steps[2 * k + 1]]).into(),
+                }),
+                dc: (*self.specs[0].get(usize::from(tables >> 4))?)?,
+                ac: (*self.specs[1].get(usize::from(tables & 15))?)?,
+            });
+        }
+        let first = joined[0]?;
+        let is_right = count == 1 || blocks_in_unit <= BLOCKS_IN_UNIT;
+        is_right.then(|| Components { values: joined.map(|c| c.unwrap_or(first)), len: count.into() })
     }
 }
 
@@ -122,12 +206,13 @@ fn read_frame<'a>(content: &'a [u8], frame: &Frame, is_second: bool) -> Option<&
     let size = Size::new(u16::from_be_bytes([*x0, *x1]).into(), u16::from_be_bytes([*y0, *y1]).into());
     let (components, rest) = components.as_chunks::<3>();
     let is_same = components.iter().zip(&frame.sampling).all(|(c, f)| (c[1] >> 4, c[1] & 15) == *f);
-    let is_known =
-        matches!(frame.sampling[..components.len().min(4)], [(1..=2, 1..=2)] | [(1..=2, 1..=2), (1, 1), (1, 1)]);
-    // Two columns of chroma are upsampled in another way.
-    let is_wide = components.len() == 1 || frame.sampling[0].0 == 1 || size.width > 4;
+    // Others libjpeg refuses to upsample.
+    let largest = frame.largest_sampling();
+    let is_whole = |f: &(u8, u8)| largest.0.is_multiple_of(f.0) && largest.1.is_multiple_of(f.1);
+    let is_known = frame.sampling[..components.len().min(4)].iter().all(is_whole);
+    let is_unique = (1..components.len()).all(|i| components[..i].iter().all(|other| other[0] != components[i][0]));
     let is_right = rest.is_empty() && components.len() == usize::from(*count) && *count == frame.components;
-    (is_right && !is_second && size == frame.size && is_same && is_known && is_wide).then_some(components)
+    (is_right && !is_second && size == frame.size && is_same && is_known && is_unique).then_some(components)
 }
 
 /// B.2.4.2; the tables themselves are checked where they are built.
@@ -145,51 +230,32 @@ fn read_huffman<'a>(mut content: &'a [u8], specs: &mut [[Option<Spec<'a>>; 4]; 2
     Some(())
 }
 
-/// B.2.4.1, 8-bit steps only.
-fn read_steps<'a>(content: &'a [u8], steps: &mut [Option<&'a [u8]>; 4]) -> Option<()> {
-    let (tables, rest) = content.as_chunks::<65>();
-    for table in tables {
-        *steps.get_mut(usize::from(table[0]))? = Some(&table[1..]);
+/// B.2.4.1.
+fn read_steps<'a>(mut content: &'a [u8], steps: &mut [Option<&'a [u8]>; 4]) -> Option<()> {
+    while let Some((&target, rest)) = content.split_first() {
+        let width = match target >> 4 {
+            0 => 1,
+            1 => 2,
+            _ => return None,
+        };
+        let (table, rest) = rest.split_at_checked(64 * width)?;
+        *steps.get_mut(usize::from(target & 15))? = Some(table);
+        content = rest;
     }
-    rest.is_empty().then_some(())
+    Some(())
 }
 
-/// Whether libjpeg takes the components for gray or YCbCr, and without a word.
-fn is_ycc(components: &[[u8; 3]], jfif: bool, adobe: Option<u8>) -> bool {
+/// What libjpeg takes the components for; `None` where it has something to say of it.
+fn colour(components: &[[u8; 3]], jfif: bool, adobe: Option<u8>) -> Option<Colour> {
     let ids = [0, 1, 2].map(|c| components.get(c).map_or(0, |c| c[0]));
-    match (components.len(), jfif, adobe) {
-        (1, _, _) | (3, true, _) | (3, false, Some(1)) => true,
-        (3, false, None) => ids != *b"RGB",
-        _ => false,
-    }
-}
-
-/// The components with their tables, as the scan header (B.2.3) assigns them.
-fn join<'a>(
-    content: &[u8],
-    components: &[[u8; 3]],
-    steps: &[Option<&[u8]>; 4],
-    specs: &[[Option<Spec<'a>>; 4]; 2],
-) -> Option<Components<'a>> {
-    let (&count, rest) = content.split_first()?;
-    let (selectors, rest) = rest.split_at_checked(2 * components.len())?;
-    if usize::from(count) != components.len() || rest != [0, 63, 0] {
-        return None;
-    }
-    let mut joined = [None; 3];
-    for (i, ([id, factors, table], selector)) in components.iter().zip(selectors.as_chunks::<2>().0).enumerate() {
-        if selector[0] != *id || components[..i].iter().any(|other| other[0] == *id) {
-            return None;
-        }
-        let steps = (*steps.get(usize::from(*table))?)?;
-        let blocks = if components.len() == 1 { (1, 1) } else { (factors >> 4, factors & 15) };
-        joined[i] = Some(Component {
-            blocks: (blocks.0.into(), blocks.1.into()),
-            steps: std::array::from_fn(|k| steps[k].into()),
-            dc: (*specs[0].get(usize::from(selector[1] >> 4))?)?,
-            ac: (*specs[1].get(usize::from(selector[1] & 15))?)?,
-        });
-    }
-    let first = joined[0]?;
-    Some(Components { values: joined.map(|c| c.unwrap_or(first)), len: components.len() })
+    Some(match (components.len(), jfif, adobe) {
+        (1, ..) => Colour::Gray,
+        (3, true, _) | (3, false, Some(1)) => Colour::YCbCr,
+        (3, false, Some(0)) => Colour::Rgb,
+        (3, false, None) if ids == *b"RGB" => Colour::Rgb,
+        (3, false, None) => Colour::YCbCr,
+        (4, _, Some(0) | None) => Colour::Cmyk,
+        (4, _, Some(2)) => Colour::Ycck,
+        _ => return None,
+    })
 }

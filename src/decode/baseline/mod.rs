@@ -1,16 +1,18 @@
 //! An own decoder for the JPEGs that nearly all data sets are made of: at full scale to the very pixels of libjpeg-turbo, at
 //! M/8 from the low M x M coefficients of each block alone.
 //!
-//! It reads 8-bit sequential Huffman-coded files of one scan, gray or YCbCr, with chroma at full or half resolution along
-//! either axis. Whatever else a file is, and at the first thing that is not as it should be, it gives up, and libjpeg
-//! decodes the file from its start: what becomes of a damaged file, and what is said of it, is libjpeg's decision alone.
-//! To that end as much of a file is read as libjpeg would read for the same region.
+//! It reads 8-bit sequential Huffman-coded files of one, three or four components, in one scan or several, with the sampling
+//! factors and colours that libjpeg decodes. Whatever else a file is, and at the first thing that is not as it should be, it
+//! gives up, and libjpeg decodes the file from its start: what becomes of a damaged file, and what is said of it, is libjpeg's
+//! decision alone. To that end as much of a file is read as libjpeg would read for the same region, or more.
 //!
-//! Chroma of half resolution on both axes is transformed at twice the scale of luma, up to 8/8, and needs no upsampling
-//! then. Else it is upsampled as at full scale.
+//! A component with half the image's resolution on both axes, as chroma mostly has, is transformed at twice the scale of the
+//! image, up to 8/8, and needs no upsampling then. All else is upsampled as at full scale, and as libjpeg does: two pixels to
+//! a sample along an axis, and no more than two along the other, are blended of two samples, else samples are repeated.
 //!
 //! It is faster in what takes most of the time, the Huffman codes: those of blocks outside of the region are passed over
-//! several at a time, and 64 bits are fetched at once. Clauses are those of ITU-T T.81.
+//! several at a time, and 64 bits are fetched at once. Of several scans, samples are made as each is read, and pixels of all
+//! of them at the end. Clauses are those of ITU-T T.81.
 
 mod bits;
 mod extent;
@@ -20,36 +22,40 @@ pub(in crate::decode) mod idct;
 pub(in crate::decode) mod pixels;
 mod rows;
 pub(in crate::decode) mod scaled;
+mod scans;
 
 use super::markers::Frame;
 use crate::shape::Rect;
 use bits::Bits;
 use extent::Extent;
-use header::{Component, Components};
+use header::{Component, Components, Scan};
 use huffman::{Table, Tables};
 use pixels::{Layout, Lines};
 
 /// The decoder with what it keeps from image to image: tables that many files share, and scratch memory.
 pub(crate) struct Baseline {
     tables: Tables,
-    planes: [Plane; 3],
+    planes: [Plane; 4],
     lines: Lines,
     has_avx2: bool,
 }
 
-/// Samples of one component: the rows of two rows of units, of the columns that are needed.
+/// Samples of one component, of the columns that are needed: the rows of two rows of units, or of all that are needed where
+/// the components come in scans of their own.
 #[derive(Default)]
 struct Plane {
     samples: Vec<u8>,
     stride: usize,
     /// Rows of samples in a row of units.
     height: usize,
+    /// Rows of samples that are kept.
+    kept: usize,
 }
 
 impl Plane {
     /// Where the row `y` of the component is.
     fn start(&self, y: usize) -> usize {
-        y % (2 * self.height) * self.stride
+        y % self.kept * self.stride
     }
 
     fn row(&self, y: usize) -> &[u8] {
@@ -87,30 +93,39 @@ impl Baseline {
         scale: u8,
         pixels: &mut Vec<u8>,
     ) -> Option<()> {
-        let mut scan = header::read(bytes, frame)?;
+        if !frame.single_scan {
+            return self.decode_scans(bytes, frame, window, scale, pixels);
+        }
+        let scan = header::read(bytes, frame)?;
         let extent = Extent::new(&scan, window, scale);
-        let mut found = [(0, 0); 3];
+        let pixels = super::scratch(pixels, 3 * window.size().pixels() as usize);
+        let has_avx2 = self.has_avx2;
+        let mut job = self.job(scan, extent)?;
+        job.run_best(has_avx2, pixels)?;
+        job.end()
+    }
+
+    /// What decoding one scan takes.
+    fn job<'a>(&'a mut self, mut scan: Scan<'a>, extent: Extent) -> Option<Job<'a>> {
+        let mut found = [(0, 0); 4];
         for (found, component) in found.iter_mut().zip(&*scan.components) {
             *found = (self.tables.find(component.dc, true, false)?, self.tables.find(component.ac, false, true)?);
         }
         let tables = found.map(|(dc, ac)| (self.tables.get(dc), self.tables.get(ac)));
-        for (i, (plane, component)) in self.planes.iter_mut().zip(&mut *scan.components).enumerate() {
-            let scale = if i == 0 { extent.scale } else { extent.chroma_scale };
-            component.keep_low(scale);
-            plane.stride = scale * component.blocks.0 * extent.columns.len();
-            plane.height = scale * component.blocks.1;
-            let len = 2 * plane.height * plane.stride;
-            if plane.samples.len() < len {
-                plane.samples.resize(len, 0);
-            }
+        for component in &mut *scan.components {
+            let (part, plane) = (extent.parts[component.index], &mut self.planes[component.index]);
+            component.keep_low(part.scale);
+            plane.stride = part.placed.end - part.placed.first;
+            plane.height = part.scale * component.blocks.1;
+            plane.kept = plane.height * if scan.frame.single_scan { 2 } else { extent.rows.len() };
+            super::scratch(&mut plane.samples, plane.kept * plane.stride);
         }
-        let pixels = super::scratch(pixels, 3 * window.size().pixels() as usize);
-        let job = Job {
+        Some(Job {
             components: scan.components,
             tables,
             restart: scan.restart,
             bits: Bits::new(scan.data),
-            predicted: [0; 3],
+            predicted: [0; 4],
             until_restart: scan.restart,
             next_restart: 0,
             block: [0; 64],
@@ -118,13 +133,7 @@ impl Baseline {
             lines: &mut self.lines,
             layout: Layout::new(&extent),
             extent,
-        };
-        #[cfg(target_arch = "x86_64")]
-        if self.has_avx2 {
-            // SAFETY: the processor was asked.
-            return unsafe { run_avx2(job, pixels) };
-        }
-        job.run::<false>(pixels)
+        })
     }
 
     /// Without vector instructions, to compare.
@@ -135,35 +144,46 @@ impl Baseline {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
-fn run_avx2(job: Job, pixels: &mut [u8]) -> Option<()> {
+fn run_avx2(job: &mut Job, pixels: &mut [u8]) -> Option<()> {
     job.run::<true>(pixels)
 }
 
-/// The decoding of one image.
+/// The decoding of one scan.
 struct Job<'a> {
     components: Components<'a>,
-    tables: [(&'a Table, &'a Table); 3],
+    tables: [(&'a Table, &'a Table); 4],
     restart: usize,
     bits: Bits<'a>,
-    predicted: [i32; 3],
+    predicted: [i32; 4],
     until_restart: usize,
     next_restart: u8,
     /// Zeros between blocks.
     block: [i16; 64],
-    planes: &'a mut [Plane; 3],
+    planes: &'a mut [Plane; 4],
     lines: &'a mut Lines,
     layout: Layout,
     extent: Extent,
 }
 
 impl Job<'_> {
+    /// [`Self::run`] by the instructions that there are.
+    fn run_best(&mut self, has_avx2: bool, pixels: &mut [u8]) -> Option<()> {
+        #[cfg(target_arch = "x86_64")]
+        if has_avx2 {
+            // SAFETY: the processor was asked.
+            return unsafe { run_avx2(self, pixels) };
+        }
+        debug_assert!(!has_avx2);
+        self.run::<false>(pixels)
+    }
+
+    /// Reads the scan and makes samples of it, and of these pixels, except where `pixels` is empty.
     #[inline(always)]
-    fn run<const AVX2: bool>(mut self, pixels: &mut [u8]) -> Option<()> {
+    fn run<const AVX2: bool>(&mut self, mut pixels: &mut [u8]) -> Option<()> {
         let (columns, window) = (self.extent.columns.clone(), self.extent.window);
         let all = self.extent.units.0;
         let mut done = window.y as usize;
         let bottom = done + window.height as usize;
-        let mut pixels = pixels.chunks_exact_mut(3 * window.width as usize);
         for row in 0..self.extent.last {
             if !self.extent.rows.contains(&row) {
                 self.skip(all)?;
@@ -186,17 +206,23 @@ impl Job<'_> {
             self.skip(all - columns.end)?;
             // The last row of a unit waits for the chroma below it.
             let is_last = row + 1 == self.extent.rows.end;
-            let ready = (row + 1) * self.extent.unit.1 + 1 - self.extent.down;
+            let ready = (row + 1) * self.extent.unit.1 - self.extent.waiting;
             let ready = if is_last { bottom } else { ready.min(bottom) };
-            for (y, to) in (done..ready).zip(&mut pixels) {
-                self.pixels::<AVX2>(y, to);
+            if ready > done && !pixels.is_empty() {
+                let (now, later) = pixels.split_at_mut(3 * window.width as usize * (ready - done));
+                let planes = &*self.planes;
+                let row = |component: usize, y: usize| planes[component].row(y);
+                self.lines.rows::<AVX2>(&self.layout, row, done..ready, now);
+                (pixels, done) = (later, ready);
             }
-            done = done.max(ready);
         }
+        Some(())
+    }
+
+    /// Looks at what follows the only scan, as far as libjpeg does.
+    fn end(&mut self) -> Option<()> {
         if self.extent.is_to_end {
-            const EOI: u8 = 0xd9;
-            self.bits.pass_marker(EOI)?;
-            return Some(());
+            return self.bits.pass_marker(header::EOI);
         }
         (!self.bits.is_near_bare_end()).then_some(())
     }
@@ -211,7 +237,7 @@ impl Job<'_> {
         if self.until_restart == 0 {
             self.bits.pass_marker(RST0 + self.next_restart)?;
             self.next_restart = (self.next_restart + 1) % 8;
-            self.predicted = [0; 3];
+            self.predicted = [0; 4];
             self.until_restart = self.restart;
         }
         let count = count.min(self.until_restart);
@@ -251,9 +277,9 @@ impl Job<'_> {
             let mut bits = self.bits;
             for _ in 0..units {
                 for (i, component) in self.components.iter().enumerate() {
-                    let (plane, predicted) = (&mut self.planes[i], &mut self.predicted[i]);
+                    let (plane, predicted) = (&mut self.planes[component.index], &mut self.predicted[i]);
                     let (tables, block) = (self.tables[i], &mut self.block);
-                    if M == C || i == 0 {
+                    if M == C || component.scale == M {
                         unit::<AVX2, M>(&mut bits, tables, component, predicted, block, plane, (column, row))?;
                     } else {
                         unit::<AVX2, C>(&mut bits, tables, component, predicted, block, plane, (column, row))?;

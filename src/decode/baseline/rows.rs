@@ -1,4 +1,6 @@
-//! Rows of samples to rows of pixels: libjpeg's triangle filter for chroma and its colour conversion, bit for bit.
+//! Rows of samples to rows of pixels: libjpeg's triangle filter for chroma and its colour conversions, bit for bit.
+
+use crate::decode::jpeg::under_black;
 
 /// Sums of a chroma column, one or two rows of it, with a neighbour on both sides, to twice as many samples: three parts
 /// of the nearer and one of the further. `shift` bits go, rounded up in every other column ("ordered dither").
@@ -32,11 +34,35 @@ pub(super) fn blend_rows(near: &[u8], far: &[u8], bias: i16, to: &mut [u8]) {
     }
 }
 
+/// Each sample N times.
+#[inline(always)]
+pub(super) fn repeat<const N: usize>(samples: &[u8], to: &mut [u8]) {
+    for (to, sample) in to.as_chunks_mut::<N>().0.iter_mut().zip(samples) {
+        *to = [*sample; N];
+    }
+}
+
 /// Gray to RGB.
 #[inline(always)]
 pub(super) fn gray(y: &[u8], to: &mut [u8]) {
     for (to, y) in to.as_chunks_mut::<3>().0.iter_mut().zip(y) {
         *to = [*y; 3];
+    }
+}
+
+/// Planes of red, green and blue to RGB.
+#[inline(always)]
+pub(super) fn rgb(red: &[u8], green: &[u8], blue: &[u8], to: &mut [u8]) {
+    for (((to, red), green), blue) in to.as_chunks_mut::<3>().0.iter_mut().zip(red).zip(green).zip(blue) {
+        *to = [*red, *green, *blue];
+    }
+}
+
+/// Puts black over three inks: `to` holds their complement where `mask` is 255, and themselves where it is 0.
+#[inline(always)]
+pub(super) fn inks(black: &[u8], mask: u8, to: &mut [u8]) {
+    for (to, black) in to.as_chunks_mut::<3>().0.iter_mut().zip(black) {
+        *to = to.map(|ink| under_black(ink ^ mask, *black));
     }
 }
 

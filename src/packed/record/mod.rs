@@ -79,9 +79,11 @@ pub struct Plane {
 }
 
 impl Image {
-    /// Whether the chroma has half of the luma's resolution along both axes.
+    /// Whether a component has half of the image's resolution along both axes, as chroma mostly has.
     pub(crate) fn has_quarter_chroma(&self) -> bool {
-        self.colour == Colour::YCbCr && self.components.iter().map(|c| c.sampling).eq([(2, 2), (1, 1), (1, 1)])
+        let largest =
+            self.components.iter().fold((1, 1), |l: (u8, u8), c| (l.0.max(c.sampling.0), l.1.max(c.sampling.1)));
+        self.components.iter().any(|c| (2 * c.sampling.0, 2 * c.sampling.1) == largest)
     }
 }
 

@@ -51,8 +51,8 @@ impl TileDecoder {
 
     /// A decoder that does not use AVX-512, to compare.
     pub(crate) fn without_avx512() -> Self {
-        let paths = Path::available().into_iter().filter(|path| path.name() != "AVX-512");
-        Self::with(paths.last().unwrap_or(Path::Portable))
+        let path = Path::available().into_iter().rfind(|path| path.name() != "AVX-512");
+        Self::with(path.unwrap_or(Path::Portable))
     }
 
     fn with(path: Path) -> Self {

@@ -44,7 +44,7 @@ const VERSION: u32 = 1;
 const FRAME: usize = 64;
 /// Bytes of an entry of the index.
 const ENTRY: usize = 56;
-/// Kinds of entries: of a file as it was, of an image with chroma of half resolution along both axes; 0 for others.
+/// Kinds of entries: of a file as it was, of an image with a component of half its resolution along both axes; 0 for others.
 const STORED: u8 = 1;
 const QUARTER_CHROMA: u8 = 2;
 /// Records start at a multiple of this.

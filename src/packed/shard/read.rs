@@ -1,7 +1,7 @@
 //! Reads a shard through a memory map.
 
 use super::{ALIGN, ENTRY, FOOTER_MAGIC, FRAME, MAGIC, PAGE, Place, QUARTER_CHROMA, Reduced, STORED, VERSION};
-use crate::decode::{Limits, Orientation};
+use crate::decode::{Limits, Orientation, chroma_scale};
 use crate::error::{Error, Result};
 use crate::packed::Record;
 use crate::packed::band::{BANDS, bands_for};
@@ -25,7 +25,7 @@ pub struct Entry {
     pub size: Option<Size>,
     /// How the stored pixels are turned.
     pub orientation: Orientation,
-    /// Whether the image has chroma of half resolution along both axes.
+    /// Whether a component has half of the image's resolution along both axes.
     pub(crate) has_quarter_chroma: bool,
     /// Bytes of the record up to the end of each band.
     ends: [u32; BANDS],
@@ -54,7 +54,8 @@ impl Entry {
     /// # Panics
     /// If `scale` is not in `1..=8`.
     pub(crate) fn range_at(&self, scale: u8) -> Range<u64> {
-        self.range(if self.has_quarter_chroma && 2 * scale <= 8 { 2 * scale } else { scale })
+        let shared = if self.has_quarter_chroma { (2, 2) } else { (1, 1) };
+        self.range(chroma_scale(scale.into(), shared) as u8)
     }
 }
 
