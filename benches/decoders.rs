@@ -1,4 +1,5 @@
-//! JPEGs to pixels on one core: this crate beside libjpeg-turbo and zune-jpeg, whole images and crops.
+//! JPEGs to pixels on one core: this crate, from the files and from packed records, beside libjpeg-turbo and zune-jpeg; whole images
+//! and crops.
 //!
 //! Not by criterion: on a shared machine the ways must alternate. Images are taken in groups, and each group is decoded in
 //! every way before the next; the time of a way is the sum over groups of the median over rounds. `imagenet-200` is used
@@ -15,6 +16,7 @@
 mod jpeg_fixtures;
 
 use bandfeed::decode::{Decoder, Header, Limits};
+use bandfeed::packed::pack;
 use bandfeed::shape::{Rect, Size};
 use jpeg_fixtures::{Random, jpeg, resized_crop, shared_data, tar_jpegs};
 use std::hint::black_box;
@@ -30,6 +32,7 @@ const GROUP: usize = 20;
 
 struct Case {
     bytes: Vec<u8>,
+    record: Vec<u8>,
     header: Header,
     region: Rect,
 }
@@ -52,7 +55,8 @@ fn main() {
     let case = |bytes: Vec<u8>| {
         let header = decoder().header(&bytes).expect("the header is sound");
         let region = resized_crop(&mut random, header.size);
-        Case { bytes, header, region }
+        let record = pack(&bytes, "", 0, &Limits::default()).expect("the file is small").bytes;
+        Case { bytes, record, header, region }
     };
     let cases: Vec<Case> = files.into_iter().map(case).collect();
     let mut ways = ways();
@@ -106,6 +110,15 @@ fn ways() -> Vec<Way> {
     let whole = |mut decoder: Decoder| -> Box<dyn FnMut(&Case)> {
         Box::new(move |case| drop(black_box(decoder.decode(&case.bytes).expect("the image is sound"))))
     };
+    let whole_record = |mut decoder: Decoder| -> Box<dyn FnMut(&Case)> {
+        Box::new(move |case| drop(black_box(decoder.decode(&case.record).expect("the image is sound"))))
+    };
+    let crop_record = |need: u32, mut decoder: Decoder| -> Box<dyn FnMut(&Case)> {
+        Box::new(move |case| {
+            let patch = decoder.decode_region(&case.record, &case.header, case.region, Size::square(need));
+            black_box(patch.expect("the image is sound").pixels);
+        })
+    };
     let crop = |need: u32, margin: f64, decoder: Decoder| -> Box<dyn FnMut(&Case)> {
         let mut decoder = decoder.scale_margin(margin).expect("the margin is in range");
         Box::new(move |case| {
@@ -116,6 +129,8 @@ fn ways() -> Vec<Way> {
     way("whole", "whole, own decoder", whole(decoder()));
     way("whole-libjpeg", "whole, libjpeg-turbo", whole(decoder().without_own_decoder()));
     way("whole-zune", "whole, zune-jpeg", Box::new(|case| drop(black_box(zune(&case.bytes)))));
+    way("whole-packed", "whole, packed", whole_record(decoder()));
+    way("whole-packed-avx2", "whole, packed, without AVX-512", whole_record(decoder().without_avx512()));
     way("crop", "crop, own decoder", crop(u32::MAX, 1.0, decoder()));
     way("crop-libjpeg", "crop, libjpeg-turbo", crop(u32::MAX, 1.0, decoder().without_own_decoder()));
     for need in [224, 160, 96] {
@@ -126,6 +141,12 @@ fn ways() -> Vec<Way> {
         way(&format!("crop-{need}-plain"), what, crop(need, margin, decoder().without_vectors()));
         let what = format!("crop at the scale for {need} x {need}, libjpeg-turbo");
         way(&format!("crop-{need}-libjpeg"), &what, crop(need, margin, decoder().without_own_decoder()));
+        let what = format!("crop at the scale for {need} x {need}, packed");
+        way(&format!("crop-{need}-packed"), &what, crop_record(need, decoder()));
+        let what = "the same without AVX-512";
+        way(&format!("crop-{need}-packed-avx2"), what, crop_record(need, decoder().without_avx512()));
+        let what = "the same without vector instructions";
+        way(&format!("crop-{need}-packed-plain"), what, crop_record(need, decoder().without_vectors()));
     }
     ways
 }
@@ -138,12 +159,14 @@ fn zune(bytes: &[u8]) -> Vec<u8> {
 
 /// The pixels must be right before their speed is of interest.
 fn verify(cases: &[Case]) {
-    let (mut own, mut libjpeg) = (decoder(), decoder().without_own_decoder());
+    let (mut own, mut packed, mut libjpeg) = (decoder(), decoder(), decoder().without_own_decoder());
     let (mut sum, mut count, mut largest) = (0, 0, 0);
     for case in cases {
         let expected = libjpeg.decode_stored(&case.bytes, &case.header).expect("the image is sound").data;
         let own = own.decode_stored(&case.bytes, &case.header).expect("the image is sound").data;
         assert!(own == expected, "other pixels than libjpeg's");
+        let packed = packed.decode_stored(&case.record, &case.header).expect("the record is sound").data;
+        assert!(packed == expected, "other pixels of the record than libjpeg's of the file");
         let zune = zune(&case.bytes);
         assert_eq!(zune.len(), expected.len());
         for (a, b) in zune.iter().zip(&expected) {

@@ -135,7 +135,8 @@ fn a_records_range_is_enough_for_its_scale() {
             let (start, len) = (range.start, (range.end - range.start) as usize);
             assert_eq!(start, source.range(index, 8).start);
             assert_eq!(decode(&bytes[..len]), Ok((pixels, scale)), "{index} for {need}");
-            if scale < 8 {
+            // Of 4:2:0, index 1, chroma at 4/8 has all of its rings.
+            if scale < 8 && (scale != 4 || index != 1) {
                 assert!(len < bytes.len() * 95 / 100, "{index} for {need} at {scale}/8: {len} of {}", bytes.len());
             }
         }

@@ -26,6 +26,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TORCHVISION = "torchvision"  # with timm's augmentation, if any
 BASE = 224
 BAND = f"bandfeed, band of a {BASE} px crop"  # what a curriculum's stage is; torchvision has no such thing
+PACKED_BAND = f"bandfeed, packed, band of a {BASE} px crop"
 ON_BAND = "bandfeed, augmented on the band"  # its short cut for slow processors: not the same pixels
 WARM_UP = 512  # images, outside the clock: worker start, first batches
 
@@ -46,13 +47,18 @@ def main():
         variants["bandfeed, folder"] = lambda options, size: run_bandfeed(options, options.folder, size)
         if options.tar:
             variants["bandfeed, tar"] = lambda options, size: run_bandfeed(options, options.tar, size)
+        if options.indexed:
+            variants["bandfeed, indexed tar"] = lambda options, size: run_bandfeed(options, options.indexed, size)
+        if options.packed:
+            variants["bandfeed, packed"] = lambda options, size: run_bandfeed(options, options.packed, size)
+            variants[PACKED_BAND] = lambda options, size: run_bandfeed(options, options.packed, size, BASE)
         variants[BAND] = lambda options, size: run_bandfeed(options, options.tar or options.folder, size, BASE)
 
     runs = []
     for turn in range(options.rounds):
         for size in options.sizes:
             for name in list(variants) if turn % 2 == 0 else reversed(variants):
-                if name in (BAND, ON_BAND) and size >= BASE:
+                if name in (BAND, PACKED_BAND, ON_BAND) and size >= BASE:
                     continue  # no band to cut: the same as the crop
                 load = os.getloadavg()[0]
                 run = variants[name](options, size)
@@ -72,6 +78,8 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, required=True, help="images in class folders")
     parser.add_argument("--tar", type=Path, help="the same images in a WebDataset shard, for one more bandfeed variant")
+    parser.add_argument("--indexed", type=Path, help="a shard of the same images with its index beside it (bandfeed index)")
+    parser.add_argument("--packed", type=Path, help="a folder of packed records of the same images (bandfeed pack)")
     parser.add_argument("--bandfeed", type=Path, help="the bandfeed program")
     parser.add_argument("--sizes", type=sizes, default=[224, 160, 96], help="comma-separated, pixels (224,160,96)")
     parser.add_argument("--workers", type=positive, default=2, help="worker processes or threads (2)")
@@ -209,7 +217,9 @@ def cpu_seconds(processes):
 
 
 def warm_page_cache(options):
-    for path in [*options.folder.rglob("*.*"), *([options.tar] if options.tar else [])]:
+    more = [path for path in (options.tar, options.indexed) if path]
+    more += options.packed.glob("*.bands") if options.packed else []
+    for path in [*options.folder.rglob("*.*"), *more]:
         if path.is_file():
             path.read_bytes()
 
