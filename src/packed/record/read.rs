@@ -135,7 +135,13 @@ impl<'a> Record<'a> {
                     }
                 }
             })?;
-            components.push(Component { id, sampling, steps, blocks, values });
+            let component = Component { id, sampling, steps, blocks, values };
+            // Vectors compute in 16 bits where it says that they may.
+            if component.largest_sum() != plane.largest_sum {
+                let reason = format!("the record's head says a wrong largest sum of component {i}");
+                return Err(DecodeError::corrupt(reason));
+            }
+            components.push(component);
         }
         let Image { size, orientation, colour, .. } = *image;
         Ok(Coefficients { size, orientation, colour, components, metadata })
