@@ -3,26 +3,26 @@
 
 /// Sum of absolute coefficients up to which no sample leaves -512..=511 before it is limited, and every intermediate
 /// value fits where the vector version keeps it: a coefficient weighs at most 1.3871^2 / 8 = 0.2405.
-pub(super) const SAFE_SUM: u32 = 2100;
+pub(in crate::decode) const SAFE_SUM: u32 = 2100;
 /// Sum up to which [`checked`] computes in range.
-pub(super) const LARGEST_SUM: u32 = 32_767;
+pub(in crate::decode) const LARGEST_SUM: u32 = 32_767;
 
 const CONST_BITS: u32 = 13;
 const PASS1_BITS: u32 = 2;
 
 // Constants in 1 / 8192.
-const F0_298: i32 = 2446;
-const F0_390: i32 = 3196;
-const F0_541: i32 = 4433;
-const F0_765: i32 = 6270;
-const F0_899: i32 = 7373;
-const F1_175: i32 = 9633;
-const F1_501: i32 = 12299;
-const F1_847: i32 = 15137;
-const F1_961: i32 = 16069;
-const F2_053: i32 = 16819;
-const F2_562: i32 = 20995;
-const F3_072: i32 = 25172;
+pub(in crate::decode) const F0_298: i32 = 2446;
+pub(in crate::decode) const F0_390: i32 = 3196;
+pub(in crate::decode) const F0_541: i32 = 4433;
+pub(in crate::decode) const F0_765: i32 = 6270;
+pub(in crate::decode) const F0_899: i32 = 7373;
+pub(in crate::decode) const F1_175: i32 = 9633;
+pub(in crate::decode) const F1_501: i32 = 12299;
+pub(in crate::decode) const F1_847: i32 = 15137;
+pub(in crate::decode) const F1_961: i32 = 16069;
+pub(in crate::decode) const F2_053: i32 = 16819;
+pub(in crate::decode) const F2_562: i32 = 20995;
+pub(in crate::decode) const F3_072: i32 = 25172;
 
 /// One dimension: eight inputs to eight outputs, times 8192 and rounded for `shift` bits to go.
 #[inline(always)]
@@ -51,7 +51,7 @@ fn pass(v: [i64; 8], shift: u32) -> [i64; 8] {
 /// Transforms a block of which the sum of absolute coefficients is at most [`LARGEST_SUM`], to `to`, rows `stride` apart.
 ///
 /// `false` where a value is so far out of range that libjpeg's result depends on whether it uses SIMD.
-pub(super) fn checked(block: &[i16; 64], to: &mut [u8], stride: usize) -> bool {
+pub(in crate::decode) fn checked(block: &[i16; 64], to: &mut [u8], stride: usize) -> bool {
     let mut between = [[0_i64; 8]; 8];
     let mut is_fit = true;
     for column in 0..8 {
@@ -248,6 +248,18 @@ mod tests {
             assert!(checked(&block, &mut plain, 10));
             // SAFETY: the processor has AVX2.
             unsafe { x86::idct(&block, &mut vector, 10) };
+            assert_eq!(plain, vector, "{block:?}");
+        }
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    #[test]
+    fn the_neon_transform_is_the_plain_one() {
+        for block in blocks(SAFE_SUM) {
+            let (mut plain, mut vector) = ([0; 80], [0; 80]);
+            assert!(checked(&block, &mut plain, 10));
+            // SAFETY: aarch64 has NEON.
+            unsafe { crate::decode::baseline::neon::idct(&block, &mut vector, 10) };
             assert_eq!(plain, vector, "{block:?}");
         }
     }

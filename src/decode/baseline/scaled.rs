@@ -12,9 +12,9 @@
 //! passes, at most 0.13 from the weights.
 
 /// Sum of absolute coefficients up to which the values between the passes, `4 sqrt(2)` times as large, fit in 16 bits.
-pub(super) const SAFE_SUM: u32 = 5700;
+pub(in crate::decode) const SAFE_SUM: u32 = 5700;
 /// Sum up to which [`plain`] computes in range: `4 sqrt(2)` by `8192 sqrt(2)` of it fit in 32 bits.
-pub(super) const LARGEST_SUM: u32 = 30_000;
+pub(in crate::decode) const LARGEST_SUM: u32 = 30_000;
 
 const CONST_BITS: u32 = 13;
 const PASS1_BITS: u32 = 2;
@@ -58,7 +58,7 @@ pub(super) const fn last(m: usize) -> u32 {
 }
 
 /// `w(u, x)` in 1 / 8192, by M.
-const WEIGHTS: [[[i32; 8]; 8]; 9] = {
+pub(in crate::decode) const WEIGHTS: [[[i32; 8]; 8]; 9] = {
     /// `8192 sqrt(2) cos(k pi / 24)`.
     const COSINES: [i32; 13] = [11585, 11486, 11190, 10703, 10033, 9191, 8192, 7053, 5793, 4433, 2998, 1512, 0];
     let mut weights = [[[0; 8]; 8]; 9];
@@ -102,7 +102,7 @@ fn pass<const M: usize>(v: [i32; M], shift: u32) -> [i32; M] {
 /// Transforms a block, laid out by [`PLACES`], of which the sum of absolute coefficients is at most [`LARGEST_SUM`], to `to`,
 /// rows `stride` apart.
 #[inline(always)]
-pub(super) fn plain<const M: usize>(block: &[i16; 64], to: &mut [u8], stride: usize) {
+pub(in crate::decode) fn plain<const M: usize>(block: &[i16; 64], to: &mut [u8], stride: usize) {
     let rows: [[i32; M]; M] =
         std::array::from_fn(|v| pass(std::array::from_fn(|u| block[8 * u + v].into()), CONST_BITS - PASS1_BITS));
     for x in 0..M {
@@ -299,6 +299,13 @@ mod tests {
             } else {
                 eprintln!("no AVX2 here: not run");
             }
+        }
+        #[cfg(target_arch = "aarch64")]
+        {
+            let mut vector = [7; 8 * STRIDE];
+            // SAFETY: aarch64 has NEON.
+            unsafe { crate::decode::baseline::neon::scaled::<M>(&placed, &mut vector, STRIDE) };
+            assert_eq!(to, vector, "{M}/8 of {block:?}");
         }
         let is_written = |i: usize| i / STRIDE < M && i % STRIDE < M;
         assert!(to.iter().enumerate().all(|(i, &v)| is_written(i) || v == 7), "{M}/8 stays in its square");
