@@ -252,6 +252,18 @@ mod tests {
         }
     }
 
+    #[cfg(target_arch = "aarch64")]
+    #[test]
+    fn the_neon_transform_is_the_plain_one() {
+        for block in blocks(SAFE_SUM) {
+            let (mut plain, mut vector) = ([0; 80], [0; 80]);
+            assert!(checked(&block, &mut plain, 10));
+            // SAFETY: aarch64 has NEON.
+            unsafe { crate::decode::baseline::neon::idct(&block, &mut vector, 10) };
+            assert_eq!(plain, vector, "{block:?}");
+        }
+    }
+
     #[test]
     fn a_flat_block_is_one_sample_everywhere() {
         for first in -2000..2000_i16 {

@@ -136,6 +136,12 @@ fn color<const AVX2: bool>(y: &[u8], cb: &[u8], cr: &[u8], to: &mut [u8]) {
         // SAFETY: `AVX2` says that the processor has it.
         return unsafe { rows::x86::color(y, cb, cr, to) };
     }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: aarch64 has NEON.
+    unsafe {
+        super::neon::color(y, cb, cr, to);
+    }
+    #[cfg(not(target_arch = "aarch64"))]
     rows::color(y, cb, cr, to);
 }
 

@@ -177,6 +177,22 @@ mod tests {
         }
     }
 
+    #[cfg(target_arch = "aarch64")]
+    #[test]
+    fn the_neon_conversion_is_the_plain_one_for_every_colour() {
+        let ramp: Vec<u8> = (0..=255).chain(0..9).collect();
+        let (mut plain, mut vector) = (vec![0; 3 * ramp.len()], vec![0; 3 * ramp.len()]);
+        for cb in 0..=255 {
+            for y in (0..=255).step_by(15) {
+                let (y, cb) = (vec![y; ramp.len()], vec![cb; ramp.len()]);
+                color(&y, &cb, &ramp, &mut plain);
+                // SAFETY: aarch64 has NEON.
+                unsafe { crate::decode::baseline::neon::color(&y, &cb, &ramp, &mut vector) };
+                assert_eq!(plain, vector);
+            }
+        }
+    }
+
     #[test]
     fn a_widened_row_is_three_parts_to_one() {
         let widened = |sums: &[i16], shift| {

@@ -300,6 +300,13 @@ mod tests {
                 eprintln!("no AVX2 here: not run");
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        {
+            let mut vector = [7; 8 * STRIDE];
+            // SAFETY: aarch64 has NEON.
+            unsafe { crate::decode::baseline::neon::scaled::<M>(&placed, &mut vector, STRIDE) };
+            assert_eq!(to, vector, "{M}/8 of {block:?}");
+        }
         let is_written = |i: usize| i / STRIDE < M && i % STRIDE < M;
         assert!(to.iter().enumerate().all(|(i, &v)| is_written(i) || v == 7), "{M}/8 stays in its square");
         std::array::from_fn(|y| std::array::from_fn(|x| to[y * STRIDE + x]))

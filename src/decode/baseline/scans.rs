@@ -53,13 +53,24 @@ impl Baseline {
             unsafe { rows_avx2(&mut self.lines, &layout, &self.planes, rows, pixels) };
             return Some(());
         }
-        self.lines.rows::<false>(&layout, |component, y| self.planes[component].row(y), rows, pixels);
+        all_rows::<false>(&mut self.lines, &layout, &self.planes, rows, pixels);
         Some(())
     }
+}
+
+#[inline(always)]
+fn all_rows<const AVX2: bool>(
+    lines: &mut Lines,
+    layout: &Layout,
+    planes: &[Plane; 4],
+    rows: Range<usize>,
+    pixels: &mut [u8],
+) {
+    lines.rows::<AVX2>(layout, |component, y| planes[component].row(y), rows, pixels);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn rows_avx2(lines: &mut Lines, layout: &Layout, planes: &[Plane; 4], rows: Range<usize>, pixels: &mut [u8]) {
-    lines.rows::<true>(layout, |component, y| planes[component].row(y), rows, pixels);
+    all_rows::<true>(lines, layout, planes, rows, pixels);
 }
