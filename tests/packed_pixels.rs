@@ -106,8 +106,8 @@ fn blocks_of_the_largest_contrast_have_the_same_pixels() {
     for step in [1, 2, 3, 8, 16] {
         // Black and white, in stripes, checks and noise.
         let value = |x: usize, y: usize, noise: u64| match step {
-            1 => (x + y) % 2 == 0,
-            16 => noise % 2 == 0,
+            1 => (x + y).is_multiple_of(2),
+            16 => noise.is_multiple_of(2),
             _ => (x / step + y / step).is_multiple_of(2),
         };
         let mut noise = || random.next();
