@@ -19,7 +19,8 @@
 //!
 //! As djpeg and torchvision, and unlike Pillow, a JPEG in which libjpeg finds damage but still makes an image of decodes
 //! to that image, with libjpeg's words in `warning`. [`Decoder::strict`] makes every warning an error. A region is only
-//! read as far as its last row, so damage below it is not seen.
+//! read as far as its last row, so damage below it is not seen; with seek points ([`Decoder::decode_region_from`]) only where it
+//! lies, so damage before it is not seen either.
 
 mod baseline;
 mod jpeg;
@@ -28,6 +29,7 @@ mod orientation;
 mod other;
 mod region;
 
+pub use baseline::seek::{SeekGrid, SeekPoint, SeekPoints};
 pub use markers::{Frame, Process};
 pub use orientation::Orientation;
 pub use region::{SCALE_MARGIN, scale_for};
@@ -140,6 +142,18 @@ pub struct Patch<'a> {
     pub warning: Option<&'a str>,
 }
 
+/// What became of seek points that a decoder was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub enum Seek {
+    /// There were none, or they were of no use: the file is not one for the own decoder, or the decoder is strict.
+    #[default]
+    Unused,
+    /// The region was decoded by them.
+    Used,
+    /// They are not of this file, which was decoded without them.
+    Wrong,
+}
+
 /// Decodes images one after another. Have one for each worker.
 ///
 /// Its buffers are kept from image to image: once they have grown to a data set's usual size, [`Decoder::decode_region`]
@@ -154,6 +168,7 @@ pub struct Decoder {
     /// a reduced scale they are not, and must not depend on the machine.
     own_full: bool,
     own_decodes: u64,
+    seek: Seek,
     decoded: Vec<u8>,
     /// Oriented pixels, or samples that are not yet RGB8.
     second: Vec<u8>,
@@ -204,6 +219,7 @@ impl Decoder {
             own_full: baseline.is_fast(),
             baseline: Some(baseline),
             own_decodes: 0,
+            seek: Seek::Unused,
             decoded: Vec::new(),
             second: Vec::new(),
             warning: None,
@@ -301,7 +317,7 @@ impl Decoder {
         };
         if let Some(baseline) = &mut self.baseline
             && self.own_full
-            && baseline.decode(bytes, frame, Rect::whole(size), 8, &mut data).is_some()
+            && baseline.decode(bytes, frame, (Rect::whole(size), 8), None, &mut data).is_some()
         {
             self.own_decodes += 1;
             return Ok(Pixels { size, data, warning: None });
@@ -333,6 +349,43 @@ impl Decoder {
         region: Rect,
         need: Size,
     ) -> Result<Patch<'_>, DecodeError> {
+        self.decode_region_from(bytes, header, region, need, None)
+    }
+
+    /// The states before all units of a JPEG's scan, if the own decoder reads it, whole and without finding fault.
+    pub fn seek_points(&mut self, bytes: &[u8], frame: &Frame) -> Option<SeekPoints> {
+        self.limits.check(frame.size).ok()?;
+        self.baseline.as_mut()?.seek_points(bytes, frame)
+    }
+
+    /// What use the seek points were that the last call of [`Decoder::decode_region_from`] was given.
+    pub fn seek(&self) -> Seek {
+        self.seek
+    }
+
+    /// The same, faster, with seek points of the file ([`Decoder::seek_points`]): the own decoder then begins near the region in
+    /// each row of units instead of reading all that lies before. The pixels are the same, but parts of the file that are
+    /// jumped over are not looked at, so that damage is only seen under the region. A [`Decoder::strict`] decoder therefore makes
+    /// no use of them.
+    ///
+    /// Seek points must be of these very bytes. Most that are not are noticed, and the file is decoded without them
+    /// ([`Seek::Wrong`]); all are if a checksum of the file is compared first, as [`crate::index`] does.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode_region`].
+    ///
+    /// # Panics
+    /// As [`Decoder::decode_region`].
+    pub fn decode_region_from(
+        &mut self,
+        bytes: &[u8],
+        header: &Header,
+        region: Rect,
+        need: Size,
+        points: Option<&SeekPoints>,
+    ) -> Result<Patch<'_>, DecodeError> {
+        self.seek = Seek::Unused;
+        let points = points.filter(|_| !self.strict);
         assert!(region.is_inside(header.size), "{region:?} is empty or not inside {:?}", header.size);
         self.limits.check(header.stored)?;
         self.warning = None;
@@ -345,7 +398,18 @@ impl Decoder {
                 {
                     let plan = region::plan_window(header.stored, stored, scale);
                     let window = plan.crop.unwrap_or(stored);
-                    if baseline.decode(bytes, frame, window, scale, &mut self.decoded).is_some() {
+                    let pixels = &mut self.decoded;
+                    let sought =
+                        points.map(|_| baseline.decode(bytes, frame, (window, scale), points, pixels).is_some());
+                    if sought == Some(true) {
+                        self.seek = Seek::Used;
+                        self.own_decodes += 1;
+                        return Ok(self.patch(&plan, header.orientation));
+                    }
+                    if baseline.decode(bytes, frame, (window, scale), None, pixels).is_some() {
+                        if sought.is_some() {
+                            self.seek = Seek::Wrong;
+                        }
                         self.own_decodes += 1;
                         return Ok(self.patch(&plan, header.orientation));
                     }

@@ -22,6 +22,7 @@ pub use subset::Subset;
 pub use tar::Tar;
 
 use crate::error::{Error, Result};
+use crate::index::{Entry, Indexable};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -56,6 +57,12 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// [`crate::Error::Io`] with the file's path.
     fn read<'a>(&'a self, index: usize, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]>;
+
+    /// What a side index knows of the sample, for [`crate::decode::Decoder::decode_region_from`]; `None` without an index.
+    fn seek_entry(&self, index: usize) -> Option<Entry<'_>> {
+        let _ = index;
+        None
+    }
 
     /// Number of samples of each class, by class index. Visits every label.
     fn class_counts(&self) -> Vec<u64> {
@@ -97,12 +104,28 @@ fn count_line<S: Source + ?Sized>(source: &S) -> String {
 /// # Ok::<(), bandfeed::Error>(())
 /// ```
 pub fn open(spec: &str) -> Result<Arc<dyn Source>> {
+    Ok(open_with_index(spec, None)?)
+}
+
+/// The same with the side index in another place than beside the files: a folder with an index for the folder (`NAME.bandidx`) or
+/// for each shard (`NAME.tar.bandidx`), or, for a folder or a single shard, a file. Neither has to be there: it is where
+/// [`crate::index::build`] will put them.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with_index(spec: &str, index: Option<&Path>) -> Result<Arc<dyn Indexable>> {
     let path = Path::new(spec);
+    let folder = |folder: Folder| -> Arc<dyn Indexable> {
+        Arc::new(if let Some(index) = index { folder.with_index(index) } else { folder })
+    };
+    let shards = |tar: Tar| -> Arc<dyn Indexable> {
+        Arc::new(if let Some(index) = index { tar.with_index(index) } else { tar })
+    };
     if path.is_dir() {
         let tars = pattern::shards_in(path)?;
         return match Folder::open(path) {
-            Ok(folder) => Ok(Arc::new(folder)),
-            Err(_) if !tars.is_empty() && !has_folder(path) => Ok(Arc::new(Tar::open_paths(tars)?)),
+            Ok(found) => Ok(folder(found)),
+            Err(_) if !tars.is_empty() && !has_folder(path) => Ok(shards(Tar::open_paths(tars)?)),
             Err(Error::Source { path, reason }) => {
                 let found = match tars.len() {
                     0 => "There is no .tar shard in it either.".to_owned(),
@@ -115,7 +138,7 @@ pub fn open(spec: &str) -> Result<Arc<dyn Source>> {
     }
     if path.is_file() {
         return match path.extension() {
-            Some(extension) if extension.eq_ignore_ascii_case("tar") => Ok(Arc::new(Tar::open(spec)?)),
+            Some(extension) if extension.eq_ignore_ascii_case("tar") => Ok(shards(Tar::open(spec)?)),
             _ => Err(Error::source(
                 path,
                 "is a file, but not a .tar shard; expected a folder with one sub-folder per class, a folder of .tar \
@@ -124,7 +147,7 @@ pub fn open(spec: &str) -> Result<Arc<dyn Source>> {
         };
     }
     if pattern::is_pattern(spec) {
-        return Ok(Arc::new(Tar::open(spec)?));
+        return Ok(shards(Tar::open(spec)?));
     }
     Err(Error::source(
         path,

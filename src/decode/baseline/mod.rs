@@ -10,7 +10,8 @@
 //! then. Else it is upsampled as at full scale.
 //!
 //! It is faster in what takes most of the time, the Huffman codes: those of blocks outside of the region are passed over
-//! several at a time, and 64 bits are fetched at once. Clauses are those of ITU-T T.81.
+//! several at a time, and 64 bits are fetched at once. With seek points ([`seek`]) they are not even looked at. Clauses are
+//! those of ITU-T T.81.
 
 mod bits;
 mod extent;
@@ -20,14 +21,20 @@ pub(in crate::decode) mod idct;
 pub(in crate::decode) mod pixels;
 mod rows;
 pub(in crate::decode) mod scaled;
+pub(in crate::decode) mod seek;
 
 use super::markers::Frame;
 use crate::shape::Rect;
 use bits::Bits;
 use extent::Extent;
-use header::{Component, Components};
+use header::{Component, Components, Scan};
 use huffman::{Table, Tables};
 use pixels::{Layout, Lines};
+use seek::{SeekGrid, SeekPoint, SeekPoints};
+use std::ops::Range;
+
+/// The marker that ends an image.
+const EOI: u8 = 0xd9;
 
 /// The decoder with what it keeps from image to image: tables that many files share, and scratch memory.
 pub(crate) struct Baseline {
@@ -78,17 +85,49 @@ impl Baseline {
     /// Decodes the pixels of `window`, which lies inside of the image at `scale`/8, to dense RGB8 rows at the start of
     /// `pixels`. `scale` is one of 1, 2, 3, 4, 6 and 8; `frame` is what the bytes' header was found to be.
     ///
-    /// `None` where this file is not one for this decoder; `pixels` may have been written to.
+    /// With seek points of the file, no more is read than the units that are needed and those between them and the seek points
+    /// before; else as much as libjpeg would read.
+    ///
+    /// `None` where this file is not one for this decoder, or the seek points are not those of this file; `pixels` may have been
+    /// written to.
     pub(crate) fn decode(
         &mut self,
         bytes: &[u8],
         frame: &Frame,
-        window: Rect,
-        scale: u8,
+        (window, scale): (Rect, u8),
+        seek: Option<&SeekPoints>,
         pixels: &mut Vec<u8>,
     ) -> Option<()> {
-        let mut scan = header::read(bytes, frame)?;
+        let scan = header::read(bytes, frame)?;
         let extent = Extent::new(&scan, window, scale);
+        if seek.is_some_and(|seek| !seek.is_of(extent.units)) {
+            return None;
+        }
+        let pixels = super::scratch(pixels, 3 * window.size().pixels() as usize);
+        #[cfg(target_arch = "x86_64")]
+        if self.has_avx2 {
+            let job = self.job(scan, extent, seek)?;
+            // SAFETY: the processor was asked.
+            return unsafe { run_avx2(job, pixels) };
+        }
+        self.job(scan, extent, seek)?.run::<false>(pixels)
+    }
+
+    /// The state before each unit of a file that this decoder reads whole, from the start of the scan to the marker that ends
+    /// the image; `None` for another.
+    pub(crate) fn seek_points(&mut self, bytes: &[u8], frame: &Frame) -> Option<SeekPoints> {
+        let scan = header::read(bytes, frame)?;
+        let extent = Extent::new(&scan, Rect::whole(super::region::scaled_size(frame.size, 1)), 1);
+        #[cfg(target_arch = "x86_64")]
+        if self.has_avx2 {
+            let job = self.job(scan, extent, None)?;
+            // SAFETY: the processor was asked.
+            return unsafe { record_avx2(job) };
+        }
+        self.job(scan, extent, None)?.record()
+    }
+
+    fn job<'a>(&'a mut self, mut scan: Scan<'a>, extent: Extent, seek: Option<&'a SeekPoints>) -> Option<Job<'a>> {
         let mut found = [(0, 0); 3];
         for (found, component) in found.iter_mut().zip(&*scan.components) {
             *found = (self.tables.find(component.dc, true, false)?, self.tables.find(component.ac, false, true)?);
@@ -104,8 +143,7 @@ impl Baseline {
                 plane.samples.resize(len, 0);
             }
         }
-        let pixels = super::scratch(pixels, 3 * window.size().pixels() as usize);
-        let job = Job {
+        Some(Job {
             components: scan.components,
             tables,
             restart: scan.restart,
@@ -113,18 +151,15 @@ impl Baseline {
             predicted: [0; 3],
             until_restart: scan.restart,
             next_restart: 0,
+            unit: 0,
+            data: scan.data,
+            seek,
             block: [0; 64],
             planes: &mut self.planes,
             lines: &mut self.lines,
             layout: Layout::new(&extent),
             extent,
-        };
-        #[cfg(target_arch = "x86_64")]
-        if self.has_avx2 {
-            // SAFETY: the processor was asked.
-            return unsafe { run_avx2(job, pixels) };
-        }
-        job.run::<false>(pixels)
+        })
     }
 
     /// Without vector instructions, to compare.
@@ -139,6 +174,12 @@ fn run_avx2(job: Job, pixels: &mut [u8]) -> Option<()> {
     job.run::<true>(pixels)
 }
 
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
+fn record_avx2(job: Job) -> Option<SeekPoints> {
+    job.record()
+}
+
 /// The decoding of one image.
 struct Job<'a> {
     components: Components<'a>,
@@ -148,6 +189,10 @@ struct Job<'a> {
     predicted: [i32; 3],
     until_restart: usize,
     next_restart: u8,
+    /// The units that were read or passed over.
+    unit: usize,
+    data: &'a [u8],
+    seek: Option<&'a SeekPoints>,
     /// Zeros between blocks.
     block: [i16; 64],
     planes: &'a mut [Plane; 3],
@@ -156,7 +201,7 @@ struct Job<'a> {
     extent: Extent,
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
     #[inline(always)]
     fn run<const AVX2: bool>(mut self, pixels: &mut [u8]) -> Option<()> {
         let (columns, window) = (self.extent.columns.clone(), self.extent.window);
@@ -164,26 +209,31 @@ impl Job<'_> {
         let mut done = window.y as usize;
         let bottom = done + window.height as usize;
         let mut pixels = pixels.chunks_exact_mut(3 * window.width as usize);
-        for row in 0..self.extent.last {
-            if !self.extent.rows.contains(&row) {
-                self.skip(all)?;
-                continue;
+        for row in self.extent.rows.clone() {
+            self.advance(row * all + columns.start)?;
+            let check = self.check(row * all + columns.end);
+            let middle = check.map_or(columns.start, |(unit, _)| unit - row * all);
+            for part in [columns.start..middle, middle..columns.end] {
+                let part = part.start - columns.start..part.end - columns.start;
+                match (self.extent.scale, self.extent.chroma_scale) {
+                    (8, _) => self.keep::<AVX2, 8, 8>(row, part)?,
+                    (6, _) => self.keep::<AVX2, 6, 6>(row, part)?,
+                    (4, 4) => self.keep::<AVX2, 4, 4>(row, part)?,
+                    (4, _) => self.keep::<AVX2, 4, 8>(row, part)?,
+                    (3, 3) => self.keep::<AVX2, 3, 3>(row, part)?,
+                    (3, _) => self.keep::<AVX2, 3, 6>(row, part)?,
+                    (2, 2) => self.keep::<AVX2, 2, 2>(row, part)?,
+                    (2, _) => self.keep::<AVX2, 2, 4>(row, part)?,
+                    (_, 1) => self.keep::<AVX2, 1, 1>(row, part)?,
+                    _ => self.keep::<AVX2, 1, 2>(row, part)?,
+                }
+                if let Some((unit, point)) = check
+                    && unit == self.unit
+                    && self.point()? != *point
+                {
+                    return None;
+                }
             }
-            self.skip(columns.start)?;
-            let count = columns.len();
-            match (self.extent.scale, self.extent.chroma_scale) {
-                (8, _) => self.keep::<AVX2, 8, 8>(row, count)?,
-                (6, _) => self.keep::<AVX2, 6, 6>(row, count)?,
-                (4, 4) => self.keep::<AVX2, 4, 4>(row, count)?,
-                (4, _) => self.keep::<AVX2, 4, 8>(row, count)?,
-                (3, 3) => self.keep::<AVX2, 3, 3>(row, count)?,
-                (3, _) => self.keep::<AVX2, 3, 6>(row, count)?,
-                (2, 2) => self.keep::<AVX2, 2, 2>(row, count)?,
-                (2, _) => self.keep::<AVX2, 2, 4>(row, count)?,
-                (_, 1) => self.keep::<AVX2, 1, 1>(row, count)?,
-                _ => self.keep::<AVX2, 1, 2>(row, count)?,
-            }
-            self.skip(all - columns.end)?;
             // The last row of a unit waits for the chroma below it.
             let is_last = row + 1 == self.extent.rows.end;
             let ready = (row + 1) * self.extent.unit.1 + 1 - self.extent.down;
@@ -193,12 +243,59 @@ impl Job<'_> {
             }
             done = done.max(ready);
         }
+        if self.seek.is_some() {
+            return Some(());
+        }
+        self.advance((self.extent.last * all).max(self.unit))?;
         if self.extent.is_to_end {
-            const EOI: u8 = 0xd9;
             self.bits.pass_marker(EOI)?;
             return Some(());
         }
         (!self.bits.is_near_bare_end()).then_some(())
+    }
+
+    /// Goes to the unit `to`: by the last seek point before it, and from there on foot.
+    #[inline(always)]
+    fn advance(&mut self, to: usize) -> Option<()> {
+        if let Some((unit, point)) = self.seek.and_then(|seek| seek.before(to))
+            && unit > self.unit
+        {
+            self.unit = unit;
+            self.bits = Bits::at(self.data, point.position);
+            self.predicted = point.predicted.map(i32::from);
+            if let Some(intervals) = unit.checked_div(self.restart) {
+                self.next_restart = (intervals % 8) as u8;
+                self.until_restart = self.restart - unit % self.restart;
+            }
+        }
+        self.skip(to.checked_sub(self.unit)?)
+    }
+
+    /// The last seek point among the units to `end`. Arriving there in any other state than it says shows that the point where
+    /// decoding began, or this one, is wrong.
+    #[inline(always)]
+    fn check(&self, end: usize) -> Option<(usize, &'a SeekPoint)> {
+        self.seek.and_then(|seek| seek.before(end)).filter(|(unit, _)| *unit > self.unit)
+    }
+
+    /// The state before the next unit, which there has to be.
+    fn point(&mut self) -> Option<SeekPoint> {
+        self.units_before_restart(0)?;
+        let [a, b, c] = self.predicted.map(|value| i16::try_from(value).ok());
+        Some(SeekPoint { position: self.bits.position()?, predicted: [a?, b?, c?] })
+    }
+
+    /// The states before all units.
+    #[inline(always)]
+    fn record(mut self) -> Option<SeekPoints> {
+        let (across, down) = self.extent.units;
+        let mut points = Vec::with_capacity(across * down);
+        for _ in 0..across * down {
+            points.push(self.point()?);
+            self.skip(1)?;
+        }
+        self.bits.pass_marker(EOI)?;
+        SeekPoints::new(SeekGrid::every(self.extent.units)?, points)
     }
 
     /// The number of units, of `count`, before the next restart marker. Passes the marker where it is due (E.2.4).
@@ -206,6 +303,7 @@ impl Job<'_> {
     fn units_before_restart(&mut self, count: usize) -> Option<usize> {
         const RST0: u8 = 0xd0;
         if self.restart == 0 {
+            self.unit += count;
             return Some(count);
         }
         if self.until_restart == 0 {
@@ -216,6 +314,7 @@ impl Job<'_> {
         }
         let count = count.min(self.until_restart);
         self.until_restart -= count;
+        self.unit += count;
         Some(count)
     }
 
@@ -242,12 +341,12 @@ impl Job<'_> {
         Some(())
     }
 
-    /// Decodes the next units to samples, luma at M/8 and chroma at C/8.
+    /// Decodes the units of a part of the needed columns to samples, luma at M/8 and chroma at C/8.
     #[inline(always)]
-    fn keep<const AVX2: bool, const M: usize, const C: usize>(&mut self, row: usize, count: usize) -> Option<()> {
-        let mut column = 0;
-        while column < count {
-            let units = self.units_before_restart(count - column)?;
+    fn keep<const AVX2: bool, const M: usize, const C: usize>(&mut self, row: usize, part: Range<usize>) -> Option<()> {
+        let mut column = part.start;
+        while column < part.end {
+            let units = self.units_before_restart(part.end - column)?;
             let mut bits = self.bits;
             for _ in 0..units {
                 for (i, component) in self.components.iter().enumerate() {
@@ -361,8 +460,12 @@ mod tests {
                 for scale in [1, 2, 3, 4, 6, 8] {
                     let window = touched(region, scale);
                     let (mut fast, mut plain) = (Vec::new(), Vec::new());
-                    Baseline::new().decode(&bytes, &frame, window, scale, &mut fast).expect("the file is plain");
-                    Baseline::plain().decode(&bytes, &frame, window, scale, &mut plain).expect("the file is plain");
+                    Baseline::new()
+                        .decode(&bytes, &frame, (window, scale), None, &mut fast)
+                        .expect("the file is plain");
+                    Baseline::plain()
+                        .decode(&bytes, &frame, (window, scale), None, &mut plain)
+                        .expect("the file is plain");
                     assert!(fast == plain, "{subsamp:?} {region:?} at {scale}/8");
                 }
             }
