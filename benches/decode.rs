@@ -2,17 +2,22 @@
 //!
 //! Ids are `case/set`. A round decodes every image of the set once with a fixed crop rectangle each; throughput is in
 //! images. `imagenet-200` is used where the shared data folder is at hand. The baseline is the `turbojpeg` crate, for regions
-//! our own use of libjpeg (`region-libjpeg`). `region-for-96` is decoded at the scale that 96 x 96 pixels need,
+//! our own use of libjpeg (`region-libjpeg`). `region-for-96-index` has a side index, whose check and unpacking count
+//! (`index-check`). `region-for-96` is decoded at the scale that 96 x 96 pixels need,
 //! `region-for-96-libjpeg` at libjpeg's, `region-for-96-unscaled` at full scale.
 
 #[path = "../tests/jpeg_fixtures/mod.rs"]
 mod jpeg_fixtures;
 
-use bandfeed::decode::{Decoder, Header, Limits};
+use bandfeed::decode::{Decoder, Header, Limits, SeekPoints};
+use bandfeed::index::{self, Entry, Indexable};
 use bandfeed::shape::{Rect, Size};
+use bandfeed::source;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use jpeg_fixtures::{Random, jpeg, shared_data, tar_jpegs};
 use std::hint::black_box;
+use std::sync::Arc;
+use tempfile::TempDir;
 use turbojpeg::Subsamp;
 
 struct Case {
@@ -62,10 +67,44 @@ fn verify(decoder: &mut Decoder, cases: &[Case]) {
     }
 }
 
+/// The files in a folder, with an index beside them. A region by it must be the region without it.
+fn indexed(cases: &[Case]) -> (TempDir, Arc<dyn Indexable>) {
+    let folder = tempfile::tempdir().expect("there is room for the files");
+    std::fs::create_dir(folder.path().join("class")).expect("the folder is writable");
+    for (i, case) in cases.iter().enumerate() {
+        std::fs::write(folder.path().join(format!("class/{i:05}.jpg")), &case.bytes)
+            .expect("there is room for the files");
+    }
+    let open =
+        || source::open_with_index(folder.path().to_str().expect("the path is text"), None).expect("it is sound");
+    index::build(&*open(), false, &Limits::default(), &|_| ()).expect("the folder is writable");
+    let source = open();
+    let (mut with, mut without, mut points) = (new(), new(), SeekPoints::default());
+    for (i, case) in cases.iter().enumerate() {
+        let entry = source.seek_entry(i).expect("it was indexed");
+        let points = unpack(&entry, &case.bytes, &mut points);
+        for need in [Size::square(u32::MAX), Size::square(96)] {
+            let sought = with.decode_region_from(&case.bytes, &case.header, case.region, need, points);
+            let whole = without.decode_region(&case.bytes, &case.header, case.region, need);
+            assert!(sought == whole, "{:?} of image {i}", case.region);
+        }
+    }
+    (folder, source)
+}
+
+/// What the loader does before it decodes by an index.
+fn unpack<'a>(entry: &Entry, bytes: &[u8], points: &'a mut SeekPoints) -> Option<&'a SeekPoints> {
+    assert!(entry.is_of(bytes), "the file has not changed");
+    entry.unpack(points).expect("the index is whole").then_some(points)
+}
+
+fn new() -> Decoder {
+    Decoder::new(Limits::default()).expect("the limits are in range")
+}
+
 fn decode(c: &mut Criterion) {
-    let mut decoder = Decoder::new(Limits::default()).expect("the limits are in range");
-    let mut libjpeg = Decoder::new(Limits::default()).expect("the limits are in range").without_own_decoder();
-    let exact = Decoder::new(Limits::default()).expect("the limits are in range").scale_margin(f64::INFINITY);
+    let (mut decoder, mut libjpeg) = (new(), new().without_own_decoder());
+    let exact = new().scale_margin(f64::INFINITY);
     let mut exact = exact.expect("an infinite margin scales nothing");
     let own = [Subsamp::None, Subsamp::Sub2x2].map(|s| jpeg(500, 375, s, false));
     let mut sets = vec![("own-500x375", own.to_vec())];
@@ -106,8 +145,31 @@ fn decode(c: &mut Criterion) {
                     }
                 });
             });
+            let (_folder, source) = indexed(&cases);
+            let entries: Vec<Entry> = (0..cases.len()).map(|i| source.seek_entry(i).expect("it was indexed")).collect();
+            let mut points = SeekPoints::default();
+            group.bench_function(format!("index-check/{set}"), |b| {
+                b.iter(|| {
+                    cases
+                        .iter()
+                        .zip(&entries)
+                        .for_each(|(case, entry)| _ = black_box(unpack(entry, &case.bytes, &mut points)))
+                });
+            });
             for need in [u32::MAX, 224, 160, 96] {
                 let name = if need == u32::MAX { "region".into() } else { format!("region-for-{need}") };
+                if need != u32::MAX {
+                    group.bench_function(format!("{name}-index/{set}"), |b| {
+                        b.iter(|| {
+                            for (Case { bytes, header, region }, entry) in cases.iter().zip(&entries) {
+                                let points = unpack(entry, bytes, &mut points);
+                                let patch =
+                                    decoder.decode_region_from(bytes, header, *region, Size::square(need), points);
+                                black_box(patch.expect("the image is sound").pixels);
+                            }
+                        });
+                    });
+                }
                 for (by, decoder) in [("", &mut decoder), ("-libjpeg", &mut libjpeg), ("-unscaled", &mut exact)] {
                     if need == u32::MAX && by == "-unscaled" {
                         continue;

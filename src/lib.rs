@@ -57,6 +57,7 @@ pub mod schedule;
 pub mod source;
 
 pub mod decode;
+pub mod index;
 pub mod packed;
 
 pub mod augment;

@@ -66,7 +66,7 @@ fn a_warm_worker_takes_no_memory_for_an_image() {
                 let key = SampleKey { seed: 1, epoch: 0, position, replay: 0 };
                 let bytes = source.read(position as usize % source.len(), &mut buffer).unwrap();
                 let mut plan = |size| plan::train(key, &stage, 9.0, &recipe, size);
-                worker.run(bytes, &mut plan, &*canvas, 0).unwrap();
+                worker.run(bytes.into(), &mut plan, &*canvas, 0).unwrap();
             }
             TAKEN.load(Ordering::Relaxed) - before
         };

@@ -47,6 +47,9 @@ pub(crate) struct SourceConfig {
     /// Validation images, in the same form and with the same classes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) val: Option<String>,
+    /// Where their side indices are, if not beside them: a folder (`bandfeed index --out`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) index: Option<PathBuf>,
 }
 
 /// `[run]`: where it goes, and what decides its random numbers.
@@ -284,7 +287,7 @@ mod tests {
         assert_eq!((mix.mixup, mix.cutmix, mix.switch), (0.2, own.cutmix, own.switch));
         assert_eq!(config.transform.augment, deit.transform.augment);
         assert_eq!(config.schedule.crop, Some(crate::BandCrop::FOURIER));
-        let SourceConfig { train, val } = config.source;
+        let SourceConfig { train, val, .. } = config.source;
         assert_eq!((train.as_deref(), val.as_deref()), (Some("a"), Some("data/val-{0..3}.tar")));
     }
 

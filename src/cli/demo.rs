@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let settings = RunConfig {
         report,
         name: "demo".into(),
-        source: SourceConfig { train: path("train"), val: path("val") },
+        source: SourceConfig { train: path("train"), val: path("val"), index: None },
         run: Output { out, seed: args.seed, checkpoint_minutes: 1.0, ..Output::default() },
         loader: LoaderConfig { on_bad_file: OnBadFile::Fail, ..LoaderConfig::default() },
         train: TrainPreset {

@@ -11,7 +11,7 @@ use crate::loader::{BadFile, Loader, OnBadFile};
 use crate::recipe::{Preset, Recipe};
 use crate::schedule::Stage;
 use crate::shape::BandCrop;
-use crate::source::{self, Source};
+use crate::source::Source;
 use crate::train::{Device, Predictor, Weights};
 use classes::Classes;
 use serde::Serialize;
@@ -33,6 +33,9 @@ pub(crate) struct Args {
     weights: PathBuf,
     /// Images: a folder of class folders, or WebDataset shards (`val-{000..009}.tar`). Classes go by their names.
     source: String,
+    /// Where the images' side index is, if not beside them: what `bandfeed index --out` was given.
+    #[arg(long, value_name = "PATH")]
+    index: Option<PathBuf>,
     /// The running mean of the weights of this number, from 0, in place of the weights of a checkpoint.
     #[arg(long, value_name = "N")]
     ema: Option<usize>,
@@ -115,7 +118,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return Err(Error::config("--on-bad-file", "substitute would count an image twice; use skip or fail"));
     }
     let weights = Weights::read(&args.weights, args.ema, args.heads, &Device::flex())?;
-    let source = source::open(&args.source)?;
+    let source = super::open(&args.source, args.index.as_deref())?;
     let recipe = recipe(args, &weights)?;
     let classes = Classes::new(&weights, &*source, &args.weights)?;
     let base = weights.about.base.unwrap_or(weights.model.band());

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::loader::{BadFile, Loader, OnBadFile, State};
 use crate::recipe::{Recipe, TrainPreset};
 use crate::schedule::{LearningRate, Schedule, Stage};
-use crate::source::{self, Source};
+use crate::source::Source;
 use crate::train::{self, AdamWConfig, Checkpoints, Device, Init, Pass, Run, Summary, TrainConfig, Trainer, VitConfig};
 use burn::module::Module;
 use serde::Serialize;
@@ -70,8 +70,9 @@ impl Job {
             let reason = "no training images are named; give --train, or train in the [source] of the run file";
             return Err(Error::config("source.train", reason));
         };
-        let train = source::open(name)?;
-        let val = settings.source.val.as_deref().map(source::open).transpose()?;
+        let open = |spec: &str| super::open(spec, settings.source.index.as_deref());
+        let train = open(name)?;
+        let val = settings.source.val.as_deref().map(open).transpose()?;
         let (preset, loader, run) = (&settings.train, &settings.loader, &settings.run);
         let config = train_config(preset, schedule.patch(), preset.warmup_under(&schedule), train.classes().len())?;
         if let Some(meant) = preset.lr_batch {

@@ -11,6 +11,7 @@ mod doctor;
 #[cfg(feature = "train")]
 mod eval;
 pub mod fit;
+mod index;
 mod inspect;
 #[cfg(feature = "train")]
 mod job;
@@ -70,6 +71,8 @@ enum Command {
     Schedule(schedule::Args),
     /// Show what a recipe does to images, and what a data set consists of.
     Inspect(Box<inspect::Args>),
+    /// Write a small file beside a data set by which regions of its JPEGs decode faster.
+    Index(index::Args),
     /// Make packed records of a data set: JPEGs without loss, in shards that decode fast and by band.
     Pack(pack::Args),
     /// Give the files of packed records back: JPEGs of the same coefficients, others as they were.
@@ -117,6 +120,14 @@ fn print(text: &str) -> crate::Result<()> {
     }
 }
 
+/// Opens a data set, with the side index at `index` if that is given, else with the one beside it.
+fn open(spec: &str, index: Option<&std::path::Path>) -> crate::Result<std::sync::Arc<dyn crate::Source>> {
+    match index {
+        None => crate::source::open(spec),
+        Some(index) => Ok(crate::source::open_with_index(spec, Some(index))?),
+    }
+}
+
 /// Threads that the process may run at once.
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, Into::into)
@@ -153,6 +164,7 @@ fn execute(command: Command) -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => manual::completions(&args).map(|()| ExitCode::SUCCESS),
         Command::Man(args) => manual::manual(&args).map(|()| ExitCode::SUCCESS),
+        Command::Index(args) => index::run(&args),
         Command::Pack(args) => pack::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Unpack(args) => pack::unpack::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Info(args) => pack::info::run(&args),

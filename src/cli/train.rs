@@ -21,6 +21,9 @@ pub(crate) struct Args {
     /// Validation images, in the same form and with the same classes.
     #[arg(long, value_name = "SOURCE")]
     val: Option<String>,
+    /// Where the side indices of both are, if not beside them: the folder that `bandfeed index --out` was given.
+    #[arg(long, value_name = "PATH")]
+    index: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
     /// constant, efficient_train, efficient_train_pp, efficient_train_pp_deit, efficient_train_pp_convnext, or the path of a
@@ -223,6 +226,7 @@ impl Args {
         let mut config = files.resolve()?;
         config.source.train = self.train.clone().or(config.source.train);
         config.source.val = self.val.clone().or(config.source.val);
+        config.source.index = self.index.clone().or(config.source.index);
         config.run.out = self.out.clone().unwrap_or(config.run.out);
         config.schedule.rename(self.schedule.as_deref());
         self.model.apply(&mut config.train);

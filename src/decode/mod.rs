@@ -19,7 +19,8 @@
 //!
 //! As djpeg and torchvision, and unlike Pillow, a JPEG in which libjpeg finds damage but still makes an image of decodes
 //! to that image, with libjpeg's words in `warning`. [`Decoder::strict`] makes every warning an error. A region is only
-//! read as far as its last row, so damage below it is not seen.
+//! read as far as its last row, so damage below it is not seen; with seek points ([`Decoder::decode_region_from`]) only where it
+//! lies, so damage before it is not seen either.
 
 mod bands;
 mod baseline;
@@ -30,6 +31,7 @@ mod orientation;
 mod other;
 mod region;
 
+pub use baseline::seek::{SeekGrid, SeekPoint, SeekPoints};
 pub(crate) use fidelity::chroma_scale;
 pub use fidelity::{Fidelity, SCALE_MARGIN, scale_for};
 pub use markers::{Frame, Process};
@@ -149,6 +151,18 @@ pub struct Patch<'a> {
     pub warning: Option<&'a str>,
 }
 
+/// What became of seek points that a decoder was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub enum Seek {
+    /// There were none, or they were of no use: the file is not one for the own decoder, or the decoder is strict.
+    #[default]
+    Unused,
+    /// The region was decoded by them.
+    Used,
+    /// They are not of this file, which was decoded without them.
+    Wrong,
+}
+
 /// Decodes images one after another. Have one for each worker.
 ///
 /// Its buffers are kept from image to image: once they have grown to a data set's usual size, [`Decoder::decode_region`]
@@ -164,6 +178,7 @@ pub struct Decoder {
     own_full: bool,
     own_decodes: u64,
     bands: bands::Bands,
+    seek: Seek,
     decoded: Vec<u8>,
     /// Oriented pixels, or samples that are not yet RGB8.
     second: Vec<u8>,
@@ -215,6 +230,7 @@ impl Decoder {
             baseline: Some(baseline),
             own_decodes: 0,
             bands: bands::Bands::new(),
+            seek: Seek::Unused,
             decoded: Vec::new(),
             second: Vec::new(),
             warning: None,
@@ -339,7 +355,7 @@ impl Decoder {
         let (size, mut data) = (header.stored, Vec::new());
         if let Some(baseline) = &mut self.baseline
             && self.own_full
-            && baseline.decode(bytes, frame, Rect::whole(size), 8, &mut data).is_some()
+            && baseline.decode(bytes, frame, (Rect::whole(size), 8), None, &mut data).is_some()
         {
             self.own_decodes += 1;
             return Ok(Pixels { size, data, warning: None });
@@ -371,6 +387,43 @@ impl Decoder {
         region: Rect,
         need: Size,
     ) -> Result<Patch<'_>, DecodeError> {
+        self.decode_region_from(bytes, header, region, need, None)
+    }
+
+    /// The states before all units of a JPEG's scan, if the own decoder reads it, whole and without finding fault.
+    pub fn seek_points(&mut self, bytes: &[u8], frame: &Frame) -> Option<SeekPoints> {
+        self.limits.check(frame.size).ok()?;
+        self.baseline.as_mut()?.seek_points(bytes, frame)
+    }
+
+    /// What use the seek points were that the last call of [`Decoder::decode_region_from`] was given.
+    pub fn seek(&self) -> Seek {
+        self.seek
+    }
+
+    /// The same, faster, with seek points of the file ([`Decoder::seek_points`]): the own decoder then begins near the region in
+    /// each row of units instead of reading all that lies before. The pixels are the same, but parts of the file that are
+    /// jumped over are not looked at, so that damage is only seen under the region. A [`Decoder::strict`] decoder therefore makes
+    /// no use of them.
+    ///
+    /// Seek points must be of these very bytes. Most that are not are noticed, and the file is decoded without them
+    /// ([`Seek::Wrong`]); all are if a checksum of the file is compared first, as [`crate::index`] does.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode_region`].
+    ///
+    /// # Panics
+    /// As [`Decoder::decode_region`].
+    pub fn decode_region_from(
+        &mut self,
+        bytes: &[u8],
+        header: &Header,
+        region: Rect,
+        need: Size,
+        points: Option<&SeekPoints>,
+    ) -> Result<Patch<'_>, DecodeError> {
+        self.seek = Seek::Unused;
+        let points = points.filter(|_| !self.strict);
         assert!(region.is_inside(header.size), "{region:?} is empty or not inside {:?}", header.size);
         self.limits.check(header.stored)?;
         self.warning = None;
@@ -389,10 +442,10 @@ impl Decoder {
             } else {
                 let jpeg = record.coefficients()?.to_jpeg()?;
                 let (frame, _) = markers::read(&jpeg, &self.limits)?;
-                self.jpeg_region(&jpeg, &frame, stored, (region.size(), need))?
+                self.jpeg_region(&jpeg, &frame, stored, (region.size(), need), None)?
             }
         } else if let Some(frame) = &header.frame {
-            self.jpeg_region(bytes, frame, stored, (region.size(), need))?
+            self.jpeg_region(bytes, frame, stored, (region.size(), need), points)?
         } else {
             let found = other::decode(bytes, header.format, &self.limits, &mut self.second, &mut self.decoded)?;
             same_size(found, header)?;
@@ -409,14 +462,24 @@ impl Decoder {
         frame: &Frame,
         stored: Rect,
         (size, need): (Size, Size),
+        points: Option<&SeekPoints>,
     ) -> Result<region::Plan, DecodeError> {
         let scale = scale_for(size, need, self.scale_margin);
         if let Some(baseline) = &mut self.baseline
             && (scale < 8 || self.own_full)
         {
             let plan = region::plan_window(frame.size, stored, scale);
-            let window = plan.crop.unwrap_or(stored);
-            if baseline.decode(bytes, frame, window, scale, &mut self.decoded).is_some() {
+            let (window, pixels) = (plan.crop.unwrap_or(stored), &mut self.decoded);
+            let sought = points.map(|_| baseline.decode(bytes, frame, (window, scale), points, pixels).is_some());
+            if sought == Some(true) {
+                self.seek = Seek::Used;
+                self.own_decodes += 1;
+                return Ok(plan);
+            }
+            if baseline.decode(bytes, frame, (window, scale), None, pixels).is_some() {
+                if sought.is_some() {
+                    self.seek = Seek::Wrong;
+                }
                 self.own_decodes += 1;
                 return Ok(plan);
             }

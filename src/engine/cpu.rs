@@ -4,9 +4,9 @@
 //! what follows is [`crate::ops::Renderer`].
 
 use super::host::HostCanvas;
-use super::{Canvas, Engine, Kept, Made, SampleError, Worker};
+use super::{Canvas, Encoded, Engine, Kept, Made, SampleError, Worker};
 use crate::batch::Pool;
-use crate::decode::{Decoder, Fidelity, Limits, SCALE_MARGIN, scale_for};
+use crate::decode::{Decoder, Fidelity, Limits, SCALE_MARGIN, Seek, SeekPoints, scale_for};
 use crate::error::{Error, Result};
 use crate::ops::{Renderer, Resizer, Rgb8, View};
 use crate::plan::SamplePlan;
@@ -64,7 +64,8 @@ impl Engine for Cpu {
 
     fn worker(&self) -> Result<Box<dyn Worker>> {
         let decoder = Decoder::new(self.limits.clone())?.scale_margin(self.scale_margin)?.strict(self.strict);
-        Ok(Box::new(CpuWorker { decoder, renderer: Renderer::new(), resizer: Resizer::new() }))
+        let (renderer, resizer) = (Renderer::new(), Resizer::new());
+        Ok(Box::new(CpuWorker { decoder, points: SeekPoints::default(), strict: self.strict, renderer, resizer }))
     }
 
     fn scale(&self, plan: &SamplePlan) -> u8 {
@@ -78,6 +79,9 @@ impl Engine for Cpu {
 
 struct CpuWorker {
     decoder: Decoder,
+    /// Those of the file at hand.
+    points: SeekPoints,
+    strict: bool,
     renderer: Renderer,
     resizer: Resizer,
 }
@@ -93,25 +97,28 @@ fn own(canvas: &dyn Canvas) -> &HostCanvas {
 impl Worker for CpuWorker {
     fn run(
         &mut self,
-        bytes: &[u8],
+        file: Encoded<'_>,
         plan: &mut dyn FnMut(Size) -> Result<SamplePlan>,
         canvas: &dyn Canvas,
         slot: usize,
     ) -> Result<Made, SampleError> {
         let start = Instant::now();
         let decoding = tracing::trace_span!("decode").entered();
+        let (bytes, sought) = (file.bytes, self.unpack(file));
         let header = self.decoder.header(bytes).map_err(SampleError::Image)?;
         let plan = plan(header.size).map_err(SampleError::Setup)?;
+        let points = (sought == Seek::Used).then_some(&self.points);
         let patch = self
             .decoder
-            .decode_region(bytes, &header, plan.crop.region, resolution(&plan))
+            .decode_region_from(bytes, &header, plan.crop.region, resolution(&plan), points)
             .map_err(SampleError::Image)?;
         drop(decoding);
         let decoded = Instant::now();
         let (warning, bytes) = (patch.warning.map(str::to_owned), patch.bytes);
         let view = View { pixels: patch.pixels, stride: patch.stride, size: patch.size };
         self.renderer.render(view, patch.area, &plan, &mut own(canvas).slot(slot)).map_err(SampleError::Setup)?;
-        Ok(Made { warning, bytes, ..self.made(start, decoded) })
+        let seek = if sought == Seek::Used { self.decoder.seek() } else { sought };
+        Ok(Made { warning, bytes, seek, ..self.made(start, decoded) })
     }
 
     fn keep(&mut self, canvas: &dyn Canvas, slot: usize) -> Result<Kept> {
@@ -133,7 +140,7 @@ impl Worker for CpuWorker {
 
     fn run_keeping(
         &mut self,
-        bytes: &[u8],
+        file: Encoded<'_>,
         plan: &mut dyn FnMut(Size) -> Result<SamplePlan>,
         canvas: &dyn Canvas,
         slot: usize,
@@ -141,6 +148,8 @@ impl Worker for CpuWorker {
     ) -> Result<(Made, Kept), SampleError> {
         let start = Instant::now();
         let decoding = tracing::trace_span!("decode").entered();
+        // All of it is needed: there is nothing to jump over.
+        let bytes = file.bytes;
         let header = self.decoder.header(bytes).map_err(SampleError::Image)?;
         let size = reduced(header.size, side);
         let plan = plan(size).map_err(SampleError::Setup)?;
@@ -181,6 +190,15 @@ impl Worker for CpuWorker {
 }
 
 impl CpuWorker {
+    /// Unpacks a file's seek points, if there are any and they are of these bytes.
+    fn unpack(&mut self, file: Encoded<'_>) -> Seek {
+        let Some(entry) = file.entry.filter(|entry| entry.has_points() && !self.strict) else { return Seek::Unused };
+        match entry.is_of(file.bytes) && entry.unpack(&mut self.points) == Ok(true) {
+            true => Seek::Used,
+            false => Seek::Wrong,
+        }
+    }
+
     /// The times of a sample that was just rendered.
     fn made(&self, start: Instant, decoded: Instant) -> Made {
         let augment = self.renderer.augment_time();

@@ -13,7 +13,9 @@ pub use cpu::Cpu;
 pub(crate) use cpu::resolution;
 
 use crate::batch::Images;
+use crate::decode::Seek;
 use crate::error::{DecodeError, Error, Result};
+use crate::index::Entry;
 use crate::mix::Mixing;
 use crate::plan::SamplePlan;
 use crate::shape::Size;
@@ -54,6 +56,22 @@ pub trait Canvas: Any + Send + Sync {
     fn finish(self: Box<Self>, made: &[usize], mixing: Option<&Mixing>) -> Result<Images>;
 }
 
+/// A sample's file, as a worker gets it.
+#[derive(Debug, Clone, Copy)]
+pub struct Encoded<'a> {
+    /// The file.
+    pub bytes: &'a [u8],
+    /// What a side index knows of it. Not yet compared with the bytes.
+    pub entry: Option<Entry<'a>>,
+}
+
+impl<'a> From<&'a [u8]> for Encoded<'a> {
+    /// Without a side index.
+    fn from(bytes: &'a [u8]) -> Self {
+        Self { bytes, entry: None }
+    }
+}
+
 /// One thread's share of an engine.
 pub trait Worker: Send {
     /// Makes one sample: reads the header, asks `plan` what to do with an image of that size (after EXIF orientation), and
@@ -63,7 +81,7 @@ pub trait Worker: Send {
     /// [`SampleError::Image`] if the image is at fault, [`SampleError::Setup`] if the plan or the canvas is.
     fn run(
         &mut self,
-        bytes: &[u8],
+        file: Encoded<'_>,
         plan: &mut dyn FnMut(Size) -> Result<SamplePlan>,
         canvas: &dyn Canvas,
         slot: usize,
@@ -95,13 +113,13 @@ pub trait Worker: Send {
     /// As [`Worker::run`].
     fn run_keeping(
         &mut self,
-        bytes: &[u8],
+        file: Encoded<'_>,
         plan: &mut dyn FnMut(Size) -> Result<SamplePlan>,
         canvas: &dyn Canvas,
         slot: usize,
         side: u32,
     ) -> Result<(Made, Kept), SampleError> {
-        let _ = (bytes, plan, canvas, slot, side);
+        let _ = (file, plan, canvas, slot, side);
         Err(SampleError::Setup(no_replay()))
     }
 
@@ -159,6 +177,8 @@ pub struct Made {
     pub upload: Duration,
     /// Encoded bytes that were looked at.
     pub bytes: u64,
+    /// What use the side index was.
+    pub seek: Seek,
     /// What is wrong with the file, where an image could be made all the same.
     pub warning: Option<String>,
 }

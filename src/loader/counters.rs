@@ -1,5 +1,6 @@
 //! Where the time goes: one counter for each part, so that a user sees who is the bottleneck.
 
+use crate::decode::Seek;
 use crate::engine::Made;
 use serde::Serialize;
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub(super) struct Sums {
     images: AtomicU64,
+    sought: AtomicU64,
+    stale: AtomicU64,
     replayed: AtomicU64,
     bytes: AtomicU64,
     read: AtomicU64,
@@ -31,12 +34,21 @@ fn seconds(sum: &AtomicU64) -> f64 {
 }
 
 impl Sums {
-    pub(super) fn sample(&self, read: Duration, made: &Made) {
+    /// Counts a sample; whether it is the first for which the side index was stale.
+    pub(super) fn sample(&self, read: Duration, made: &Made) -> bool {
         self.images.fetch_add(1, Relaxed);
         self.bytes.fetch_add(made.bytes, Relaxed);
         add(&self.read, read);
         add(&self.decode, made.decode);
         self.rendered(made);
+        match made.seek {
+            Seek::Unused => false,
+            Seek::Used => {
+                self.sought.fetch_add(1, Relaxed);
+                false
+            }
+            Seek::Wrong => self.stale.fetch_add(1, Relaxed) == 0,
+        }
     }
 
     pub(super) fn replayed(&self, made: &Made) {
@@ -67,6 +79,8 @@ impl Sums {
     pub(super) fn read(&self) -> Counters {
         Counters {
             images: self.images.load(Relaxed),
+            sought: self.sought.load(Relaxed),
+            stale: self.stale.load(Relaxed),
             replayed: self.replayed.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
             read: seconds(&self.read),
@@ -87,6 +101,10 @@ impl Sums {
 pub struct Counters {
     /// Images made from their files.
     pub images: u64,
+    /// Those of them that were decoded with the help of a side index.
+    pub sought: u64,
+    /// Those of them that the side index does not fit: they were decoded without it.
+    pub stale: u64,
     /// Images that came from the replay buffer.
     pub replayed: u64,
     /// Encoded bytes of the images made from their files that were looked at: of packed records a part.
@@ -130,6 +148,8 @@ impl Counters {
     fn with(&self, other: &Self, count: fn(u64, u64) -> u64, time: fn(f64, f64) -> f64) -> Self {
         Self {
             images: count(self.images, other.images),
+            sought: count(self.sought, other.sought),
+            stale: count(self.stale, other.stale),
             replayed: count(self.replayed, other.replayed),
             bytes: count(self.bytes, other.bytes),
             read: time(self.read, other.read),

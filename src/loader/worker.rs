@@ -4,7 +4,7 @@ use super::bad_files::{OnBadFile, Report};
 use super::counters::Sums;
 use super::cursor::Step;
 use super::replay::{Entry, KeptSample};
-use crate::engine::{Canvas, Kept, Made, SampleError, Worker};
+use crate::engine::{Canvas, Encoded, Kept, Made, SampleError, Worker};
 use crate::error::{Error, Result};
 use crate::plan::{self, SampleKey, SamplePlan};
 use crate::recipe::{Recipe, ReplayMode};
@@ -281,17 +281,26 @@ impl Shop {
         let start = Instant::now();
         let reading = tracing::trace_span!("read").entered();
         let bytes = self.source.read(index as usize, buffer).map_err(Fault::File)?;
+        let file = Encoded { bytes, entry: self.source.seek_entry(index as usize) };
         drop(reading);
         let read = start.elapsed();
         let made = match keep {
-            Keep::Nothing | Keep::Values => engine.run(bytes, plan, canvas, slot).map(|made| (made, None)),
+            Keep::Nothing | Keep::Values => engine.run(file, plan, canvas, slot).map(|made| (made, None)),
             Keep::Pixels(side) => {
-                engine.run_keeping(bytes, plan, canvas, slot, side).map(|(made, kept)| (made, Some(kept)))
+                engine.run_keeping(file, plan, canvas, slot, side).map(|(made, kept)| (made, Some(kept)))
             }
         };
         match made {
             Ok((made, mut kept)) => {
-                self.sums.sample(read, &made);
+                let is_first_stale = self.sums.sample(read, &made);
+                if is_first_stale {
+                    let name = self.source.name(index as usize);
+                    tracing::warn!(
+                        file = %name,
+                        "the side index does not fit this file; it and others like it are decoded without. Run `bandfeed index` \
+                         again"
+                    );
+                }
                 if let Some(warning) = made.warning {
                     self.damaged_files.add(index, self.source.name(index as usize), warning);
                 }

@@ -3,6 +3,7 @@
 use super::names::Names;
 use super::{IMAGE_EXTENSIONS, Source, check_count, count_line, is_image};
 use crate::error::{DecodeError, Error, Result};
+use crate::index::{self, Entry, Indexable, Kind, Part, SideIndex, Stamp};
 use rayon::prelude::*;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -22,6 +23,9 @@ const MAX_FILE: u64 = 1 << 30;
 /// a dot are passed over too (torchvision makes a class of `.ipynb_checkpoints`). Files with another extension than
 /// [`IMAGE_EXTENSIONS`] are counted as ignored.
 ///
+/// A side index ([`crate::index`]) is found by itself: `.bandidx` in the root, or see [`Folder::with_index`]. It must not be
+/// truncated or written to while it is open; `bandfeed index` replaces it instead.
+///
 /// Memory: the name below the class folder and 8 bytes for each image.
 #[derive(Debug)]
 pub struct Folder {
@@ -34,6 +38,8 @@ pub struct Folder {
     /// Path of each image below its class folder.
     files: Names,
     ignored: u64,
+    index_path: PathBuf,
+    index: Option<SideIndex>,
 }
 
 /// How [`Folder::open_with`] treats what is unusual.
@@ -104,7 +110,17 @@ impl Folder {
             starts.push(files.len() as u32);
         }
         files.shrink();
-        Ok(Self { root: root.to_owned(), classes, folders, starts, files, ignored })
+        let index_path = index::of_folder(root, None);
+        let index = SideIndex::find(&index_path, Kind::Folder);
+        Ok(Self { root: root.to_owned(), classes, folders, starts, files, ignored, index_path, index })
+    }
+
+    /// Takes the side index at `path`, a file or a folder with `NAME.bandidx` for a folder `NAME`, instead of the one in the root.
+    /// One that is not there or not whole is left out, the latter with a warning.
+    pub fn with_index(mut self, path: &Path) -> Self {
+        self.index_path = index::of_folder(&self.root, Some(path));
+        self.index = SideIndex::find(&self.index_path, Kind::Folder);
+        self
     }
 
     /// The folder it was opened with.
@@ -155,6 +171,10 @@ impl Source for Folder {
         Ok(buffer)
     }
 
+    fn seek_entry(&self, index: usize) -> Option<Entry<'_>> {
+        self.index.as_ref()?.get(self.key(index))
+    }
+
     fn class_counts(&self) -> Vec<u64> {
         self.starts.windows(2).map(|pair| u64::from(pair[1] - pair[0])).collect()
     }
@@ -165,6 +185,21 @@ impl Source for Folder {
             n => format!(", {n} other files ignored"),
         };
         format!("folder {}: {}{ignored}", self.root.display(), count_line(self))
+    }
+}
+
+impl Indexable for Folder {
+    fn parts(&self) -> Vec<Part> {
+        vec![Part { path: self.index_path.clone(), kind: Kind::Folder, samples: 0..self.len(), shard: None }]
+    }
+
+    fn key(&self, index: usize) -> u64 {
+        let class = self.folders[self.label(index) as usize].file_name().unwrap_or_default();
+        index::hash(&[class.as_encoded_bytes(), b"/", self.files.get(index)])
+    }
+
+    fn stamp(&self, index: usize) -> Result<Option<Stamp>> {
+        Stamp::of(&self.path(index)).map(Some)
     }
 }
 
@@ -208,7 +243,7 @@ fn class_folders(root: &Path) -> Result<(Vec<PathBuf>, Top)> {
         } else if is_image(bytes) && !bytes.starts_with(b".") {
             top.images += 1;
             top.example = name.to_string_lossy().into_owned();
-        } else {
+        } else if !bytes.starts_with(b".bandidx") {
             top.others += 1;
         }
     }

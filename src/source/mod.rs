@@ -25,6 +25,7 @@ pub use subset::Subset;
 pub use tar::Tar;
 
 use crate::error::{Error, Result};
+use crate::index::{Entry, Indexable};
 use crate::shape::Size;
 use std::path::Path;
 use std::sync::Arc;
@@ -60,6 +61,12 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// [`crate::Error::Io`] with the file's path.
     fn read<'a>(&'a self, index: usize, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]>;
+
+    /// What a side index knows of the sample, for [`crate::decode::Decoder::decode_region_from`]; `None` without an index.
+    fn seek_entry(&self, index: usize) -> Option<Entry<'_>> {
+        let _ = index;
+        None
+    }
 
     /// Size of an upright image where the source's index tells it, so that a plan can be made before anything is read.
     fn size(&self, index: usize) -> Option<Size> {
@@ -114,20 +121,34 @@ fn count_line<S: Source + ?Sized>(source: &S) -> String {
 /// # Ok::<(), bandfeed::Error>(())
 /// ```
 pub fn open(spec: &str) -> Result<Arc<dyn Source>> {
+    Ok(open_with_index(spec, None)?)
+}
+
+/// The same with the side index in another place than beside the files: a folder with an index for the folder (`NAME.bandidx`) or
+/// for each shard (`NAME.tar.bandidx`), or, for a folder or a single shard, a file. Neither has to be there: it is where
+/// [`crate::index::build`] will put them.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with_index(spec: &str, index: Option<&Path>) -> Result<Arc<dyn Indexable>> {
     let path = Path::new(spec);
+    let folder = |folder: Folder| -> Arc<dyn Indexable> {
+        Arc::new(if let Some(index) = index { folder.with_index(index) } else { folder })
+    };
+    let shards = |tar: Tar| -> Arc<dyn Indexable> {
+        Arc::new(if let Some(index) = index { tar.with_index(index) } else { tar })
+    };
     if path.is_dir() {
         let [tars, packed] = [tar::EXTENSION, packed::EXTENSION].map(|extension| pattern::shards_in(path, extension));
         let (tars, packed) = (tars?, packed?);
         return match Folder::open(path) {
-            Ok(folder) => Ok(Arc::new(folder)),
+            Ok(found) => Ok(folder(found)),
             Err(_) if !packed.is_empty() && tars.is_empty() && !has_folder(path) => {
                 let packed = Packed::open_paths(&packed)?;
                 packed.check_complete(path)?;
                 Ok(Arc::new(packed))
             }
-            Err(_) if !tars.is_empty() && packed.is_empty() && !has_folder(path) => {
-                Ok(Arc::new(Tar::open_paths(tars)?))
-            }
+            Err(_) if !tars.is_empty() && packed.is_empty() && !has_folder(path) => Ok(shards(Tar::open_paths(tars)?)),
             Err(Error::Source { path, reason }) => {
                 let others = [(tars.len(), tar::EXTENSION), (packed.len(), packed::EXTENSION)];
                 let found: Vec<String> = others
@@ -147,7 +168,7 @@ pub fn open(spec: &str) -> Result<Arc<dyn Source>> {
     }
     if path.is_file() {
         return match path.extension() {
-            Some(extension) if extension.eq_ignore_ascii_case(tar::EXTENSION) => Ok(Arc::new(Tar::open(spec)?)),
+            Some(extension) if extension.eq_ignore_ascii_case(tar::EXTENSION) => Ok(shards(Tar::open(spec)?)),
             Some(extension) if extension.eq_ignore_ascii_case(packed::EXTENSION) => Ok(Arc::new(Packed::open(spec)?)),
             _ => Err(Error::source(
                 path,
@@ -158,7 +179,7 @@ pub fn open(spec: &str) -> Result<Arc<dyn Source>> {
     }
     if pattern::is_pattern(spec) {
         let is_packed = path.extension().is_some_and(|e| e.eq_ignore_ascii_case(packed::EXTENSION));
-        return if is_packed { Ok(Arc::new(Packed::open(spec)?)) } else { Ok(Arc::new(Tar::open(spec)?)) };
+        return if is_packed { Ok(Arc::new(Packed::open(spec)?)) } else { Ok(shards(Tar::open(spec)?)) };
     }
     Err(Error::source(
         path,

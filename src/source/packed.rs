@@ -3,6 +3,7 @@
 use super::{Source, check_count, count_line, pattern};
 use crate::decode::Limits;
 use crate::error::{Error, Result};
+use crate::index::{Indexable, Part, Stamp};
 use crate::packed::{Entry, Shard};
 use crate::shape::Size;
 use std::ops::Range;
@@ -138,6 +139,21 @@ impl Packed {
     pub fn verify(&self, index: usize, limits: &Limits) -> Result<()> {
         let (shard, record) = self.locate(index);
         shard.verify(record, limits).map(|_| ())
+    }
+}
+
+impl Indexable for Packed {
+    /// None: a record has its own index.
+    fn parts(&self) -> Vec<Part> {
+        Vec::new()
+    }
+
+    fn key(&self, index: usize) -> u64 {
+        index as u64
+    }
+
+    fn stamp(&self, _index: usize) -> Result<Option<Stamp>> {
+        Ok(None)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Source, count_line};
 use crate::error::{Error, Result};
+use crate::index::Entry;
 use crate::rng::mix;
 use crate::shape::Size;
 use std::sync::Arc;
@@ -84,6 +85,10 @@ impl Source for Subset {
 
     fn read<'a>(&'a self, index: usize, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]> {
         self.inner.read(self.indices[index] as usize, buffer)
+    }
+
+    fn seek_entry(&self, index: usize) -> Option<Entry<'_>> {
+        self.inner.seek_entry(self.indices[index] as usize)
     }
 
     fn describe(&self) -> String {

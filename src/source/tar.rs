@@ -6,6 +6,7 @@ mod shard;
 use super::names::Names;
 use super::{Source, check_count, count_line, pattern};
 use crate::error::{Error, Result};
+use crate::index::{self as side, Entry, Indexable, Kind, Part, SideIndex, Stamp};
 use label::Label;
 use memmap2::Mmap;
 use rayon::prelude::*;
@@ -29,13 +30,16 @@ use std::path::{Path, PathBuf};
 /// `classes.txt` beside the first shard, one name in a line, or those given to [`Tar::with_classes`]; else the names in
 /// `.json`, sorted; else the numbers `0..=max` as text.
 ///
+/// # Side indices
+/// `x.tar.bandidx` beside a shard is found by itself ([`crate::index`]), or see [`Tar::with_index`].
+///
 /// # Memory
 /// The member's name and 24 bytes for each image. The shards themselves are mapped, not read.
 ///
 /// # The files must not change
 /// A shard must not be truncated or overwritten while it is open: the operating system ends a process that touches a
 /// mapped page which is no longer there (`SIGBUS`), and changed bytes would be read as images. Write new shards under new
-/// names.
+/// names. The same holds for a side index, which `bandfeed index` replaces by renaming.
 pub struct Tar {
     shards: Vec<Shard>,
     /// Index of each shard's first sample, and the number of samples at the end.
@@ -54,6 +58,8 @@ pub struct Tar {
 struct Shard {
     path: PathBuf,
     map: Mmap,
+    index_path: PathBuf,
+    index: Option<SideIndex>,
 }
 
 /// Ends the name of a shard.
@@ -101,7 +107,9 @@ impl Tar {
             .map(|path| {
                 let map = shard::map(&path)?;
                 let index = Index::of(&path, &map)?;
-                Ok((Shard { path, map }, index))
+                let index_path = side::of_shard(&path, None, true);
+                let side = SideIndex::find(&index_path, Kind::Tar);
+                Ok((Shard { path, map, index_path, index: side }, index))
             })
             .collect::<Result<_>>()?;
 
@@ -142,6 +150,17 @@ impl Tar {
     pub fn with_classes(self, classes: Vec<String>) -> Result<Self> {
         let path = self.shards[0].path.clone();
         self.named(classes, &path)
+    }
+
+    /// Takes the side indices in the folder `path`, or for a single shard in the file of that name, instead of those beside the
+    /// shards. One that is not there or not whole is left out, the latter with a warning.
+    pub fn with_index(mut self, path: &Path) -> Self {
+        let is_single = self.shards.len() == 1;
+        for shard in &mut self.shards {
+            shard.index_path = side::of_shard(&shard.path, Some(path), is_single);
+            shard.index = SideIndex::find(&shard.index_path, Kind::Tar);
+        }
+        self
     }
 
     /// Paths of the shards, in the order of their samples.
@@ -277,6 +296,10 @@ impl Source for Tar {
         super::will_need(&self.shards[self.shard(index)].map, self.offsets[index], u64::from(self.sizes[index]));
     }
 
+    fn seek_entry(&self, index: usize) -> Option<Entry<'_>> {
+        self.shards[self.shard(index)].index.as_ref()?.get(self.offsets[index])
+    }
+
     fn describe(&self) -> String {
         let first = self.shards[0].path.display();
         let place = match self.shards.len() {
@@ -288,6 +311,27 @@ impl Source for Tar {
             n => format!(", {n} other members ignored"),
         };
         format!("{place}: {}{ignored}", count_line(self))
+    }
+}
+
+impl Indexable for Tar {
+    fn parts(&self) -> Vec<Part> {
+        let samples = self.starts.windows(2).map(|pair| pair[0] as usize..pair[1] as usize);
+        let part = |(shard, samples): (&Shard, _)| Part {
+            path: shard.index_path.clone(),
+            kind: Kind::Tar,
+            samples,
+            shard: Some(shard.path.clone()),
+        };
+        self.shards.iter().zip(samples).map(part).collect()
+    }
+
+    fn key(&self, index: usize) -> u64 {
+        self.offsets[index]
+    }
+
+    fn stamp(&self, _index: usize) -> Result<Option<Stamp>> {
+        Ok(None)
     }
 }
 

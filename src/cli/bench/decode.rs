@@ -4,7 +4,7 @@ use super::options::{Common, Making, Shape, Target, at_own_magnitude};
 use super::report::{Key, Kind, Report};
 use super::rounds::{self, Done, Input, Window};
 use super::show::Outlet;
-use crate::decode::{Decoder, Limits};
+use crate::decode::{Decoder, Limits, SeekPoints};
 use crate::engine::resolution;
 use crate::plan::{self, SampleKey};
 use crate::{Recipe, Result};
@@ -31,6 +31,9 @@ enum DecoderChoice {
     LibjpegTurbo,
     Both,
 }
+
+/// What a thread keeps: a decoder, the bytes of a file, and its seek points.
+type State = (Decoder, Vec<u8>, SeekPoints);
 
 const OWN: &str = "own";
 const TURBO: &str = "libjpeg-turbo";
@@ -98,11 +101,11 @@ fn window(
     let state = |_| {
         let decoder = Decoder::new(Limits::default())?.scale_margin(making.scale_margin)?;
         let turbo = key.decoder.as_deref() == Some(TURBO);
-        Ok((if turbo { decoder.without_own_decoder() } else { decoder }, Vec::new()))
+        Ok((if turbo { decoder.without_own_decoder() } else { decoder }, Vec::new(), SeekPoints::default()))
     };
-    let mut states: Vec<(Decoder, Vec<u8>)> = (0..key.workers).map(state).collect::<Result<_>>()?;
+    let mut states: Vec<State> = (0..key.workers).map(state).collect::<Result<_>>()?;
     let bad = Mutex::new(HashSet::new());
-    let work = |(decoder, buffer): &mut (Decoder, Vec<u8>), number: u64| {
+    let work = |(decoder, buffer, points): &mut State, number: u64| {
         let index = number % len;
         let start = Instant::now();
         let bytes = source.read(index as usize, buffer)?;
@@ -119,7 +122,10 @@ fn window(
                     let sample =
                         SampleKey { seed: common.seed + round, epoch: number / len, position: index, replay: 0 };
                     let plan = plan::train(sample, &target.stage, target.stage.magnitude, recipe, header.size)?;
-                    let patch = decoder.decode_region(bytes, &header, plan.crop.region, resolution(&plan));
+                    let entry = source.seek_entry(index as usize).filter(|entry| entry.is_of(bytes));
+                    let points = entry.filter(|entry| entry.unpack(points) == Ok(true)).map(|_| &*points);
+                    let (region, need) = (plan.crop.region, resolution(&plan));
+                    let patch = decoder.decode_region_from(bytes, &header, region, need, points);
                     patch.map(|patch| (std::hint::black_box(patch).size.pixels(), patch.bytes))
                 }
             },

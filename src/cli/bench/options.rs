@@ -16,6 +16,10 @@ pub(super) const ENGINES: [&str; 1] = ["cpu"];
 pub(super) struct Common {
     /// Folder of class folders, or WebDataset shards (`data/train-{000..009}.tar`).
     pub(super) source: String,
+    /// Where the side index is, if not beside the source: what `bandfeed index --out` was given. A path that is not there goes
+    /// without.
+    #[arg(long, value_name = "PATH")]
+    pub(super) index: Option<PathBuf>,
     /// Bands to measure, in pixels [default: those of the schedule's stages].
     #[arg(long, value_delimiter = ',', alias = "sizes", conflicts_with = "stages")]
     bands: Vec<u32>,

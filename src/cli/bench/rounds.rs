@@ -137,7 +137,7 @@ impl Input {
     /// # Errors
     /// As [`crate::source::open`]; [`Error::Config`] for files too large to be warm and cold in turn.
     pub(super) fn open(common: &Common) -> Result<Self> {
-        let source = crate::source::open(&common.source)?;
+        let source = crate::cli::open(&common.source, common.index.as_deref())?;
         let touched = common.cache.states().contains(&Cache::Cold);
         let files = touched.then(|| Files::of(&*source));
         files.iter().for_each(Files::write_back);

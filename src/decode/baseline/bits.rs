@@ -27,6 +27,31 @@ impl<'a> Bits<'a> {
         Self { data, at: 0, bits: 0, count: 0, made_up: 0 }
     }
 
+    /// A reader that begins at the bit `position` of the data as it is stored.
+    pub(super) fn at(data: &'a [u8], position: u32) -> Self {
+        let mut bits = Self { at: position as usize / 8, ..Self::new(data) };
+        if !position.is_multiple_of(8) {
+            bits.refill();
+            bits.take(position % 8);
+        }
+        bits
+    }
+
+    /// The bit that is next, counted in the data as it is stored; `None` past the end, or where it does not fit.
+    pub(super) fn position(&self) -> Option<u32> {
+        let mut left = self.count.checked_sub(self.made_up)?;
+        let mut at = self.at;
+        // Back over the bytes that are not begun, and then over the one that is. A zero after 0xff is no byte of the data.
+        while left > 0 {
+            at = at.checked_sub(if self.data[..at].ends_with(&[0xff, 0]) { 2 } else { 1 })?;
+            if left < 8 {
+                return u32::try_from(8 * at as u64 + 8 - u64::from(left)).ok();
+            }
+            left -= 8;
+        }
+        u32::try_from(8 * at as u64).ok()
+    }
+
     #[inline(always)]
     pub(super) fn refill(&mut self) {
         const ONES: u64 = 0x0101_0101_0101_0101;

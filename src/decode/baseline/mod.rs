@@ -11,10 +11,11 @@
 //! a sample along an axis, and no more than two along the other, are blended of two samples, else samples are repeated.
 //!
 //! It is faster in what takes most of the time, the Huffman codes: those of blocks outside of the region are passed over
-//! several at a time, and 64 bits are fetched at once. Of several scans, samples are made as each is read, and pixels of all
-//! of them at the end. Two thirds of the instructions of a whole 8/8 decode are the Huffman codes', 15 % the transform's. All
-//! of it compiled for AVX-512 (F, BW, VL, DQ, VBMI, VBMI2) took 0.99 (whole), 1.01 (a crop for 224) and 1.00 (for 96) of the
-//! time with AVX2 on a Zen 4, which is why there is no AVX-512 here. Clauses are those of ITU-T T.81.
+//! several at a time, and 64 bits are fetched at once; with seek points ([`seek`]) most are not even looked at. Of several scans,
+//! samples are made as each is read, and pixels of all of them at the end. Two thirds of the instructions of a whole 8/8 decode
+//! are the Huffman codes', 15 % the transform's. All of it compiled for AVX-512 (F, BW, VL, DQ, VBMI, VBMI2) took 0.99 (whole),
+//! 1.01 (a crop for 224) and 1.00 (for 96) of the time with AVX2 on a Zen 4, which is why there is no AVX-512 here. Clauses are
+//! those of ITU-T T.81.
 
 mod bits;
 mod extent;
@@ -27,6 +28,7 @@ pub(in crate::decode) mod pixels;
 mod rows;
 pub(in crate::decode) mod scaled;
 mod scans;
+pub(in crate::decode) mod seek;
 
 use super::markers::Frame;
 use crate::shape::Rect;
@@ -35,6 +37,10 @@ use extent::Extent;
 use header::{Component, Components, Scan};
 use huffman::{Table, Tables};
 use pixels::{Layout, Lines};
+use seek::{SeekGrid, SeekPoint, SeekPoints};
+use std::ops::Range;
+
+/// The marker that ends an image.
 
 /// The decoder with what it keeps from image to image: tables that many files share, and scratch memory.
 pub(crate) struct Baseline {
@@ -88,29 +94,50 @@ impl Baseline {
     /// Decodes the pixels of `window`, which lies inside of the image at `scale`/8, to dense RGB8 rows at the start of
     /// `pixels`. `scale` is one of 1, 2, 3, 4, 6 and 8; `frame` is what the bytes' header was found to be.
     ///
-    /// `None` where this file is not one for this decoder; `pixels` may have been written to.
+    /// With seek points of the file, no more is read than the units that are needed and those between them and the seek points
+    /// before; else as much as libjpeg would read.
+    ///
+    /// `None` where this file is not one for this decoder, or the seek points are not those of this file; `pixels` may have been
+    /// written to.
     pub(crate) fn decode(
         &mut self,
         bytes: &[u8],
         frame: &Frame,
-        window: Rect,
-        scale: u8,
+        (window, scale): (Rect, u8),
+        seek: Option<&SeekPoints>,
         pixels: &mut Vec<u8>,
     ) -> Option<()> {
         if !frame.single_scan {
-            return self.decode_scans(bytes, frame, window, scale, pixels);
+            return self.decode_scans(bytes, frame, window, scale, pixels).filter(|()| seek.is_none());
         }
         let scan = header::read(bytes, frame)?;
         let extent = Extent::new(&scan, window, scale);
+        if seek.is_some_and(|seek| !seek.is_of(extent.units)) {
+            return None;
+        }
         let pixels = super::scratch(pixels, 3 * window.size().pixels() as usize);
         let has_avx2 = self.has_avx2;
-        let mut job = self.job(scan, extent)?;
+        let mut job = self.job(scan, extent, seek)?;
         job.run_best(has_avx2, pixels)?;
-        job.end()
+        if seek.is_some() { Some(()) } else { job.end() }
+    }
+
+    /// The state before each unit of a file of one scan that this decoder reads whole, from the start of the scan to the marker that
+    /// ends the image; `None` for another, and for one of four components.
+    pub(crate) fn seek_points(&mut self, bytes: &[u8], frame: &Frame) -> Option<SeekPoints> {
+        let scan = header::read(bytes, frame).filter(|scan| scan.components.len() <= 3)?;
+        let extent = Extent::new(&scan, Rect::whole(super::region::scaled_size(frame.size, 1)), 1);
+        #[cfg(target_arch = "x86_64")]
+        if self.has_avx2 {
+            let job = self.job(scan, extent, None)?;
+            // SAFETY: the processor was asked.
+            return unsafe { record_avx2(job) };
+        }
+        self.job(scan, extent, None)?.record()
     }
 
     /// What decoding one scan takes.
-    fn job<'a>(&'a mut self, mut scan: Scan<'a>, extent: Extent) -> Option<Job<'a>> {
+    fn job<'a>(&'a mut self, mut scan: Scan<'a>, extent: Extent, seek: Option<&'a SeekPoints>) -> Option<Job<'a>> {
         let mut found = [(0, 0); 4];
         for (found, component) in found.iter_mut().zip(&*scan.components) {
             *found = (self.tables.find(component.dc, true, false)?, self.tables.find(component.ac, false, true)?);
@@ -132,6 +159,9 @@ impl Baseline {
             predicted: [0; 4],
             until_restart: scan.restart,
             next_restart: 0,
+            unit: 0,
+            data: scan.data,
+            seek,
             block: [0; 64],
             planes: &mut self.planes,
             lines: &mut self.lines,
@@ -152,6 +182,12 @@ fn run_avx2(job: &mut Job, pixels: &mut [u8]) -> Option<()> {
     job.run::<true>(pixels)
 }
 
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
+fn record_avx2(job: Job) -> Option<SeekPoints> {
+    job.record()
+}
+
 /// The decoding of one scan.
 struct Job<'a> {
     components: Components<'a>,
@@ -161,6 +197,10 @@ struct Job<'a> {
     predicted: [i32; 4],
     until_restart: usize,
     next_restart: u8,
+    /// The units that were read or passed over.
+    unit: usize,
+    data: &'a [u8],
+    seek: Option<&'a SeekPoints>,
     /// Zeros between blocks.
     block: [i16; 64],
     planes: &'a mut [Plane; 4],
@@ -169,7 +209,7 @@ struct Job<'a> {
     extent: Extent,
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
     /// [`Self::run`] by the instructions that there are.
     fn run_best(&mut self, has_avx2: bool, pixels: &mut [u8]) -> Option<()> {
         #[cfg(target_arch = "x86_64")]
@@ -188,26 +228,31 @@ impl Job<'_> {
         let all = self.extent.units.0;
         let mut done = window.y as usize;
         let bottom = done + window.height as usize;
-        for row in 0..self.extent.last {
-            if !self.extent.rows.contains(&row) {
-                self.skip(all)?;
-                continue;
+        for row in self.extent.rows.clone() {
+            self.advance(row * all + columns.start)?;
+            let check = self.check(row * all + columns.end);
+            let middle = check.map_or(columns.start, |(unit, _)| unit - row * all);
+            for part in [columns.start..middle, middle..columns.end] {
+                let part = part.start - columns.start..part.end - columns.start;
+                match (self.extent.scale, self.extent.chroma_scale) {
+                    (8, _) => self.keep::<AVX2, 8, 8>(row, part)?,
+                    (6, _) => self.keep::<AVX2, 6, 6>(row, part)?,
+                    (4, 4) => self.keep::<AVX2, 4, 4>(row, part)?,
+                    (4, _) => self.keep::<AVX2, 4, 8>(row, part)?,
+                    (3, 3) => self.keep::<AVX2, 3, 3>(row, part)?,
+                    (3, _) => self.keep::<AVX2, 3, 6>(row, part)?,
+                    (2, 2) => self.keep::<AVX2, 2, 2>(row, part)?,
+                    (2, _) => self.keep::<AVX2, 2, 4>(row, part)?,
+                    (_, 1) => self.keep::<AVX2, 1, 1>(row, part)?,
+                    _ => self.keep::<AVX2, 1, 2>(row, part)?,
+                }
+                if let Some((unit, point)) = check
+                    && unit == self.unit
+                    && self.point()? != *point
+                {
+                    return None;
+                }
             }
-            self.skip(columns.start)?;
-            let count = columns.len();
-            match (self.extent.scale, self.extent.chroma_scale) {
-                (8, _) => self.keep::<AVX2, 8, 8>(row, count)?,
-                (6, _) => self.keep::<AVX2, 6, 6>(row, count)?,
-                (4, 4) => self.keep::<AVX2, 4, 4>(row, count)?,
-                (4, _) => self.keep::<AVX2, 4, 8>(row, count)?,
-                (3, 3) => self.keep::<AVX2, 3, 3>(row, count)?,
-                (3, _) => self.keep::<AVX2, 3, 6>(row, count)?,
-                (2, 2) => self.keep::<AVX2, 2, 2>(row, count)?,
-                (2, _) => self.keep::<AVX2, 2, 4>(row, count)?,
-                (_, 1) => self.keep::<AVX2, 1, 1>(row, count)?,
-                _ => self.keep::<AVX2, 1, 2>(row, count)?,
-            }
-            self.skip(all - columns.end)?;
             // The last row of a unit waits for the chroma below it.
             let is_last = row + 1 == self.extent.rows.end;
             let ready = (row + 1) * self.extent.unit.1 - self.extent.waiting;
@@ -220,6 +265,9 @@ impl Job<'_> {
                 (pixels, done) = (later, ready);
             }
         }
+        if self.seek.is_none() {
+            self.advance((self.extent.last * all).max(self.unit))?;
+        }
         Some(())
     }
 
@@ -231,11 +279,57 @@ impl Job<'_> {
         (!self.bits.is_near_bare_end()).then_some(())
     }
 
+    /// Goes to the unit `to`: by the last seek point before it, and from there on foot.
+    #[inline(always)]
+    fn advance(&mut self, to: usize) -> Option<()> {
+        if let Some((unit, point)) = self.seek.and_then(|seek| seek.before(to))
+            && unit > self.unit
+        {
+            self.unit = unit;
+            self.bits = Bits::at(self.data, point.position);
+            let [a, b, c] = point.predicted.map(i32::from);
+            self.predicted = [a, b, c, 0];
+            if let Some(intervals) = unit.checked_div(self.restart) {
+                self.next_restart = (intervals % 8) as u8;
+                self.until_restart = self.restart - unit % self.restart;
+            }
+        }
+        self.skip(to.checked_sub(self.unit)?)
+    }
+
+    /// The last seek point among the units to `end`. Arriving there in any other state than it says shows that the point where
+    /// decoding began, or this one, is wrong.
+    #[inline(always)]
+    fn check(&self, end: usize) -> Option<(usize, &'a SeekPoint)> {
+        self.seek.and_then(|seek| seek.before(end)).filter(|(unit, _)| *unit > self.unit)
+    }
+
+    /// The state before the next unit, which there has to be.
+    fn point(&mut self) -> Option<SeekPoint> {
+        self.units_before_restart(0)?;
+        let [a, b, c, _] = self.predicted.map(|value| i16::try_from(value).ok());
+        Some(SeekPoint { position: self.bits.position()?, predicted: [a?, b?, c?] })
+    }
+
+    /// The states before all units.
+    #[inline(always)]
+    fn record(mut self) -> Option<SeekPoints> {
+        let (across, down) = self.extent.units;
+        let mut points = Vec::with_capacity(across * down);
+        for _ in 0..across * down {
+            points.push(self.point()?);
+            self.skip(1)?;
+        }
+        self.bits.pass_marker(header::EOI)?;
+        SeekPoints::new(SeekGrid::every(self.extent.units)?, points)
+    }
+
     /// The number of units, of `count`, before the next restart marker. Passes the marker where it is due (E.2.4).
     #[inline(always)]
     fn units_before_restart(&mut self, count: usize) -> Option<usize> {
         const RST0: u8 = 0xd0;
         if self.restart == 0 {
+            self.unit += count;
             return Some(count);
         }
         if self.until_restart == 0 {
@@ -246,6 +340,7 @@ impl Job<'_> {
         }
         let count = count.min(self.until_restart);
         self.until_restart -= count;
+        self.unit += count;
         Some(count)
     }
 
@@ -272,12 +367,12 @@ impl Job<'_> {
         Some(())
     }
 
-    /// Decodes the next units to samples, luma at M/8 and chroma at C/8.
+    /// Decodes the units of a part of the needed columns to samples, luma at M/8 and chroma at C/8.
     #[inline(always)]
-    fn keep<const AVX2: bool, const M: usize, const C: usize>(&mut self, row: usize, count: usize) -> Option<()> {
-        let mut column = 0;
-        while column < count {
-            let units = self.units_before_restart(count - column)?;
+    fn keep<const AVX2: bool, const M: usize, const C: usize>(&mut self, row: usize, part: Range<usize>) -> Option<()> {
+        let mut column = part.start;
+        while column < part.end {
+            let units = self.units_before_restart(part.end - column)?;
             let mut bits = self.bits;
             for _ in 0..units {
                 for (i, component) in self.components.iter().enumerate() {
@@ -397,8 +492,12 @@ mod tests {
                 for scale in [1, 2, 3, 4, 6, 8] {
                     let window = touched(region, scale);
                     let (mut fast, mut plain) = (Vec::new(), Vec::new());
-                    Baseline::new().decode(&bytes, &frame, window, scale, &mut fast).expect("the file is plain");
-                    Baseline::plain().decode(&bytes, &frame, window, scale, &mut plain).expect("the file is plain");
+                    Baseline::new()
+                        .decode(&bytes, &frame, (window, scale), None, &mut fast)
+                        .expect("the file is plain");
+                    Baseline::plain()
+                        .decode(&bytes, &frame, (window, scale), None, &mut plain)
+                        .expect("the file is plain");
                     assert!(fast == plain, "{subsamp:?} {region:?} at {scale}/8");
                 }
             }

@@ -32,7 +32,7 @@ impl Baseline {
                 }
             }
             let part = extent.of_scan(&scan.components);
-            let mut job = self.job(scan, part)?;
+            let mut job = self.job(scan, part, None)?;
             job.run_best(has_avx2, &mut [])?;
             let rest = job.bits.rest()?.len();
             header.go_on(&bytes[bytes.len() - rest..]);
