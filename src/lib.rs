@@ -48,6 +48,7 @@ pub mod error;
 pub mod shape;
 
 mod nearest;
+mod partial;
 mod rng;
 
 pub mod plan;

@@ -255,3 +255,26 @@ fn a_shard_of_other_options_is_not_taken_for_a_finished_one() {
     let shard = "shard-00000.bands";
     assert_eq!(std::fs::read(packed.join(shard)).unwrap(), std::fs::read(other.join(shard)).unwrap());
 }
+
+#[test]
+fn packed_records_are_not_packed_again() {
+    let Data { folder, train, packed } = data();
+    stdout(&["pack", text(&train), "-o", text(&packed)]);
+    let again = folder.path().join("again");
+    let error = stderr(&["pack", text(&packed), "-o", text(&again)]);
+    assert!(error.contains("packed already") && error.contains("unpack"), "{error}");
+    assert!(!again.exists());
+    let error = stderr(&["index", text(&packed)]);
+    assert!(error.contains("needs no side index"), "{error}");
+}
+
+#[test]
+fn a_file_that_has_changed_is_not_taken_for_the_one_that_was_packed() {
+    let Data { train, packed, .. } = data();
+    stdout(&["pack", text(&train), "-o", text(&packed)]);
+    let class = std::fs::read_dir(&train).unwrap().map(|entry| entry.unwrap().path()).min().unwrap();
+    let (first, second) = (class.join("0002.jpg"), class.join("0003.jpg"));
+    std::fs::copy(&second, &first).unwrap();
+    let error = stderr(&["pack", text(&train), "-o", text(&packed)]);
+    assert!(error.contains("0002.jpg has changed") && error.contains("remove it"), "{error}");
+}

@@ -285,7 +285,7 @@ fn shards_that_do_not_belong_together_are_refused() {
     assert!(error.contains("shard 1, with sample 5, is missing"), "{error}");
     let twice: Vec<PathBuf> = vec![paths[0].clone(), paths[0].clone()];
     let error = Packed::open_paths(&twice).unwrap_err().to_string();
-    assert!(error.contains("does not follow on"), "{error}");
+    assert!(error.contains("is shard 0, which is named twice"), "{error}");
     std::fs::remove_file(&paths[2]).unwrap();
     let error = fail(open(""));
     assert!(error.contains("shards 0 to 1 of 3") && error.contains("bandfeed pack"), "{error}");
@@ -294,7 +294,7 @@ fn shards_that_do_not_belong_together_are_refused() {
     assert!(error.contains("shard-00002.bands") && error.contains("too short"), "{error}");
 }
 
-/// A shard whose records were flipped after it was opened: the file is named.
+/// A record whose head is flipped: the file is named.
 #[test]
 fn a_damaged_record_is_named_with_its_shard_and_place() {
     let Shards { folder: _folder, paths } = shards(&files());

@@ -16,7 +16,7 @@ use std::time::Instant;
 pub(crate) struct Args {
     /// Folder of class folders, or WebDataset shards (`data/train-{000..009}.tar`).
     source: String,
-    /// Where the index is, if not beside the data: a folder that is there, or, for a folder or a single shard, a file. Tell the
+    /// Where the index is, if not beside the data: a folder, or, for a folder or a single shard, a file NAME.bandidx. Tell the
     /// loader with --index, or `source.index` in a run file.
     #[arg(long, value_name = "PATH")]
     out: Option<PathBuf>,
@@ -34,7 +34,8 @@ pub(crate) struct Args {
     remove: bool,
 }
 
-/// Runs the command. Fails where [`Args::verify`] finds files that have changed or are not in the index.
+/// Runs the command. Fails where [`Args::verify`] finds files that have changed or are not in the index, and where files could not
+/// be read.
 ///
 /// # Errors
 /// What opening the source, and [`index::build()`], [`index::verify`] and [`index::remove`] report.
@@ -67,9 +68,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     super::print(&text(&summary, &*source, args.verify, start.elapsed().as_secs_f64()))?;
     let is_behind = args.verify && summary.stale + summary.missing > 0;
     if is_behind {
-        eprintln!("error: the index is behind its files; run `bandfeed index {}` again", args.source);
+        eprintln!("error: the index is behind its files; run `bandfeed index {} --anew`", args.source);
     }
-    Ok(if is_behind { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if is_behind || summary.unreadable > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Shown on a terminal only.

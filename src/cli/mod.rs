@@ -124,7 +124,13 @@ fn print(text: &str) -> crate::Result<()> {
 fn open(spec: &str, index: Option<&std::path::Path>) -> crate::Result<std::sync::Arc<dyn crate::Source>> {
     match index {
         None => crate::source::open(spec),
-        Some(index) => Ok(crate::source::open_with_index(spec, Some(index))?),
+        Some(index) => {
+            if !index.try_exists().map_err(crate::Error::io(index))? {
+                let reason = "the side index that was named is not there; make it with `bandfeed index --out`";
+                return Err(crate::Error::source(index, reason));
+            }
+            Ok(crate::source::open_with_index(spec, Some(index))?)
+        }
     }
 }
 

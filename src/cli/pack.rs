@@ -4,12 +4,13 @@ pub(crate) mod info;
 mod reencode;
 pub(crate) mod unpack;
 
-use crate::decode::{Decoder, Limits};
+use crate::decode::{Decoder, Format, Limits};
 use crate::packed::{Packed, Place, Record, Reduced, Shard, ShardWriter, pack, pack_reduced};
 use crate::{DecodeError, Error, Result, Source, source};
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use reencode::Reencoder;
+use sha2::{Digest, Sha256};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -77,6 +78,10 @@ struct Tally {
 /// differs, and what reading the source and writing the shards report.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let source = source::open(&args.source)?;
+    if Format::of(source.read(0, &mut Vec::new())?) == Some(Format::Packed) {
+        let reason = "is packed already; pack the data set that it was made of, or `bandfeed unpack` it first";
+        return Err(Error::source(&args.source, reason));
+    }
     std::fs::create_dir_all(&args.out).map_err(Error::io(&args.out))?;
     let pool = pool(args.workers)?;
     let shards = source.len().div_ceil(args.shard_size as usize);
@@ -216,6 +221,11 @@ impl Job<'_> {
             let (head, label) = (record.head(), self.source.label(index));
             if head.key != key(&self.args.source, &name) || head.label != label {
                 return Err(differs(format!("its record {i} is {} of class {}, not {name}", head.key, head.label)));
+            }
+            let mut buffer = Vec::new();
+            let file = self.source.read(index, &mut buffer)?;
+            if head.original_len != file.len() as u64 || head.original_sha256[..] != Sha256::digest(file)[..] {
+                return Err(differs(format!("{name} has changed since its record {i} was made")));
             }
             self.bar.inc(1);
             Ok(())

@@ -7,6 +7,7 @@ use crate::Source;
 use crate::decode::{Decoder, Limits, SeekPoints};
 use crate::error::{DecodeError, Error, Result};
 use rayon::prelude::*;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -34,8 +35,8 @@ pub struct Part {
     pub kind: Kind,
     /// The samples.
     pub samples: Range<usize>,
-    /// The shard that they are in.
-    pub shard: Option<PathBuf>,
+    /// Length and time of the shard that they are in, when it was opened.
+    pub shard: Option<Stamp>,
 }
 
 /// What [`build()`] or [`verify`] found. Counts are of files.
@@ -101,7 +102,16 @@ fn bound(len: u64) -> Option<usize> {
 /// [`Error::Io`] and [`Error::Source`] if an index cannot be written. Files that cannot be read are counted.
 pub fn build(source: &dyn Indexable, anew: bool, limits: &Limits, tick: &(dyn Fn(u64) + Sync)) -> Result<Summary> {
     let mut summary = Summary::default();
-    for part in source.parts() {
+    let parts = source.parts();
+    let mut seen = HashMap::new();
+    for (i, part) in parts.iter().enumerate() {
+        if let Some(before) = seen.insert(&part.path, i) {
+            let of = |i: usize| source.name(parts[i].samples.start);
+            let reason = format!("would be the index of both {} and {}; index them one by one", of(before), of(i));
+            return Err(Error::source(&part.path, reason));
+        }
+    }
+    for part in parts {
         let old = if anew { None } else { SideIndex::open(&part.path).ok().filter(|old| old.kind() == part.kind) };
         let job = Job { source, limits, old: old.as_ref(), tick };
         job.part(&part, &mut summary)?;
@@ -119,7 +129,7 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn part(&self, part: &Part, summary: &mut Summary) -> Result<()> {
-        let shard = part.shard.as_deref().map(Stamp::of).transpose()?.unwrap_or_default();
+        let shard = part.shard.unwrap_or_default();
         // A file that is gone meanwhile, or may not be looked at, is told of when it is read.
         let stamps: Vec<Option<Stamp>> = match part.shard {
             Some(_) => Vec::new(),
@@ -139,6 +149,7 @@ impl Job<'_> {
         let mut writer = IndexWriter::create(&part.path, part.kind)?;
         for start in part.samples.clone().step_by(AHEAD) {
             let ahead = start..(start + AHEAD).min(part.samples.end);
+            let numbers = ahead.clone();
             let tools = || Decoder::new(self.limits.clone()).map(|decoder| (decoder, Vec::new()));
             let made: Vec<Result<Made>> = ahead
                 .into_par_iter()
@@ -151,13 +162,20 @@ impl Job<'_> {
                     made
                 })
                 .collect();
-            for made in made {
+            for (index, made) in numbers.zip(made) {
                 let mut made = match made {
                     Ok(made) => made,
                     Err(error @ Error::Config { .. }) => return Err(error),
                     Err(error) => {
                         summary.unreadable += 1;
                         summary.example(|| error.to_string());
+                        // It may be there again tomorrow. What is known of it is compared with its bytes before it is used.
+                        let key = self.source.key(index);
+                        if let Some(entry) = self.old.and_then(|old| old.get(key))
+                            && let Ok(record) = entry.record()
+                        {
+                            writer.push(key, entry.stamp(), entry.crc(), &mut record.unwrap_or_default().to_vec())?;
+                        }
                         continue;
                     }
                 };
@@ -185,13 +203,15 @@ impl Job<'_> {
             let entry = old.get(self.source.key(index));
             match stamp(index) {
                 Some(stamp) if bound(stamp.len).is_none() => Some(0),
-                Some(stamp) => entry.filter(|entry| entry.stamp() == stamp && entry.record().is_ok()).map(|_| 1),
+                Some(stamp) => entry
+                    .filter(|entry| stamp.is_known() && entry.stamp() == stamp && entry.record().is_ok())
+                    .map(|_| 1),
                 // In a shard that has not changed no file has; those that are too small have no entry.
                 None if part.shard.is_some() => Some(u64::from(entry.is_some_and(|entry| entry.record().is_ok()))),
                 None => None,
             }
         };
-        if old.source() != shard {
+        if old.source() != shard || (part.shard.is_some() && !shard.is_known()) {
             return false;
         }
         let known: Option<u64> = part.samples.clone().into_par_iter().map(is_known).sum();
@@ -209,7 +229,7 @@ impl Job<'_> {
             is_kept: true,
         };
         if let Some((entry, record)) = old
-            && stamp == Some(entry.stamp())
+            && stamp.is_some_and(|stamp| stamp.is_known() && stamp == entry.stamp())
         {
             return Ok(kept(entry, record, entry.stamp()));
         }
@@ -332,6 +352,7 @@ pub fn verify(source: &dyn Indexable, limits: &Limits, tick: &(dyn Fn(u64) + Syn
 pub fn remove(source: &dyn Indexable) -> Result<u64> {
     let mut removed = 0;
     for part in source.parts() {
+        super::refuse_other(&part.path)?;
         match std::fs::remove_file(&part.path) {
             Ok(()) => removed += 1,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

@@ -34,19 +34,28 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// Whether the time is known: else nothing follows from two that are alike.
+    pub(crate) fn is_known(self) -> bool {
+        self.modified != 0
+    }
+
+    /// That of an open file.
+    pub(crate) fn of_open(meta: &std::fs::Metadata) -> Self {
+        let since = |time: std::time::SystemTime| time.duration_since(std::time::UNIX_EPOCH).ok();
+        let modified = meta.modified().ok().and_then(since).and_then(|time| u64::try_from(time.as_nanos()).ok());
+        Self { len: meta.len(), modified: modified.unwrap_or(0) }
+    }
+
     /// That of a file, a link being followed.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn of(path: &Path) -> Result<Self> {
-        let meta = std::fs::metadata(path).map_err(Error::io(path))?;
-        let since = |time: std::time::SystemTime| time.duration_since(std::time::UNIX_EPOCH).ok();
-        let modified = meta.modified().ok().and_then(since).and_then(|time| u64::try_from(time.as_nanos()).ok());
-        Ok(Self { len: meta.len(), modified: modified.unwrap_or(0) })
+        std::fs::metadata(path).map(|meta| Self::of_open(&meta)).map_err(Error::io(path))
     }
 }
 
-/// An open side index. It is mapped, not read, but for its table: opening that of a million files takes milliseconds.
+/// An open side index. It is mapped, not read, but for its table of 32 bytes a file.
 pub struct SideIndex {
     path: PathBuf,
     map: Mmap,

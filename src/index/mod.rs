@@ -9,7 +9,7 @@
 //! they are opened, and hand out an [`Entry`] with each sample. `docs/side-index.md` gives every byte.
 //!
 //! An entry holds length and CRC-32C of its file. Before it is used they are compared with the bytes at hand ([`Entry::is_of`]),
-//! so that an index that has gone stale costs time and never a pixel.
+//! so that an index that has gone stale costs time and no pixels (but for one checksum in 2^32 that is right by chance).
 
 mod build;
 mod file;
@@ -19,7 +19,10 @@ mod write;
 pub use build::{Indexable, Part, Summary, build, remove, verify};
 pub use file::{Entry, Kind, SideIndex, Stamp};
 
+use crate::error::{Error, Result};
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 /// Ends the name of a shard's index, and is that of a folder's.
@@ -32,7 +35,7 @@ const SHARE: u64 = 50;
 pub(crate) fn of_folder(root: &Path, given: Option<&Path>) -> PathBuf {
     match given {
         None => root.join(format!(".{EXTENSION}")),
-        Some(given) if given.is_dir() => {
+        Some(given) if !is_file(given) => {
             // `.` and `..` have no name of their own.
             let whole = root.canonicalize();
             given.join(with_extension(whole.as_deref().unwrap_or(root).file_name().unwrap_or_default()))
@@ -41,15 +44,37 @@ pub(crate) fn of_folder(root: &Path, given: Option<&Path>) -> PathBuf {
     }
 }
 
+/// Whether a given path is that of an index, and not of a folder for indices: one that is not there is told by its extension.
+fn is_file(given: &Path) -> bool {
+    given.is_file() || (!given.is_dir() && given.extension().is_some_and(|extension| extension == EXTENSION))
+}
+
 /// Where the index of a shard is: `x.tar.bandidx` beside it, or else what `given` says: a folder for that name, or, for a single
 /// shard, a file.
 pub(crate) fn of_shard(shard: &Path, given: Option<&Path>, is_single: bool) -> PathBuf {
     let name = with_extension(shard.file_name().unwrap_or_default());
     match given {
         None => shard.with_file_name(name),
-        Some(given) if is_single && !given.is_dir() => given.to_owned(),
+        Some(given) if is_single && is_file(given) => given.to_owned(),
         Some(given) => given.join(name),
     }
+}
+
+/// Refuses to write over or remove what is no side index: `--out` may name any file. One that is cut short begins like one.
+fn refuse_other(path: &Path) -> Result<()> {
+    let mut start = [0; 8];
+    let read = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io(path)(error)),
+        Ok(mut file) => file.read(&mut start).map_err(Error::io(path))?,
+    };
+    if start[..read] != file::MAGIC[..read] {
+        return Err(Error::source(
+            path,
+            "is there and is no side index; it is not touched. Name another place (--out)",
+        ));
+    }
+    Ok(())
 }
 
 fn with_extension(name: &OsStr) -> OsString {

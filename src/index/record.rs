@@ -67,9 +67,10 @@ fn choose(every: &SeekPoints, most: usize) -> Option<SeekGrid> {
     let rows = (0..12).map(|power| (reach, 1 << power, 1));
     in_rows
         .chain(rows)
-        .filter(|&(_, down, columns)| columns <= MAX_COLUMNS && down < units.1)
+        .filter(|&(_, _, columns)| columns <= MAX_COLUMNS)
         .map(|(across, down, columns)| SeekGrid { units, steps: (across, down), columns })
-        .find(|grid| size(every, grid) <= most)
+        // Every scan has a point at its start.
+        .find(|grid| grid.points() > 1 && size(every, grid) <= most)
 }
 
 /// The record of as many of a file's points as `most` bytes hold; `None` if that is none. `every` has one for each unit.

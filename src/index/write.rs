@@ -17,17 +17,22 @@ pub(super) struct IndexWriter {
     entries: Vec<[u8; ENTRY]>,
 }
 
+fn is_refused(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
+}
+
 impl IndexWriter {
     /// Starts the index that will be at `path`. What is there stays until [`IndexWriter::finish`].
     pub(super) fn create(path: &Path, kind: Kind) -> Result<Self> {
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".partial");
-        let partial = path.with_file_name(name);
-        let file = File::create(&partial).map_err(|error| match error.kind() {
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-                Error::source(&partial, format!("{error}; choose another place for the index (--out)"))
+        super::refuse_other(path)?;
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        }
+        let (file, partial) = crate::partial::create(path).map_err(|error| match error {
+            Error::Io { path, source } if is_refused(source.kind()) => {
+                Error::source(path, format!("{source}; choose another place for the index (--out)"))
             }
-            _ => Error::io(&partial)(error),
+            error => error,
         })?;
         let (path, file) = (path.to_owned(), BufWriter::with_capacity(1 << 20, file));
         let mut writer = Self { path, partial: Some(partial), file, at: 0, entries: Vec::new() };

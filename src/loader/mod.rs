@@ -321,7 +321,7 @@ impl Loader {
 
     /// Tells the source which samples of a batch will be read, and how much of each.
     ///
-    /// The batches before it are still in the making: so the disk works on all samples of a batch at once, and nobody waits.
+    /// The batches before it are still in the making: so the disk works on all samples of a batch at once.
     fn read_ahead(&self, step: &Step, slots: &[Slot]) {
         let Shop { source, recipe, evaluate, .. } = &*self.shop;
         let reads_whole = recipe.replay == ReplayMode::Reaugment;

@@ -297,8 +297,8 @@ impl Shop {
                     let name = self.source.name(index as usize);
                     tracing::warn!(
                         file = %name,
-                        "the side index does not fit this file; it and others like it are decoded without. Run `bandfeed index` \
-                         again"
+                        "the side index does not fit this file; it and others like it are decoded without. Run `bandfeed index \
+                         --anew`"
                     );
                 }
                 if let Some(warning) = made.warning {

@@ -188,7 +188,7 @@ pub fn open_with_index(spec: &str, index: Option<&Path>) -> Result<Arc<dyn Index
     ))
 }
 
-/// Asks for pages of a map ahead of their use. They come in one read, and nobody waits for it.
+/// Asks for pages of a map ahead of their use. They come in one read, for which the caller waits only where the system's queue is full.
 fn will_need(map: &memmap2::Mmap, start: u64, len: u64) {
     #[cfg(unix)]
     // A hint: where it is refused the pages are read when they are touched.

@@ -66,6 +66,10 @@ impl Packed {
             if place.of != first.place().of || shard.classes() != first.classes() {
                 return differs("has other classes, or is of another number of shards, than");
             }
+            if place.number < number {
+                let (number, path) = (place.number, shard.path());
+                return Err(Error::source(path, format!("is shard {number}, which is named twice")));
+            }
             if place.number != number || place.first != sample {
                 return differs(&format!("does not follow on: shard {number}, with sample {sample}, is missing after"));
             }

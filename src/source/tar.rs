@@ -58,6 +58,8 @@ pub struct Tar {
 struct Shard {
     path: PathBuf,
     map: Mmap,
+    /// Of the file that is mapped.
+    stamp: Stamp,
     index_path: PathBuf,
     index: Option<SideIndex>,
 }
@@ -105,11 +107,11 @@ impl Tar {
         let indexed: Vec<(Shard, Index)> = paths
             .into_par_iter()
             .map(|path| {
-                let map = shard::map(&path)?;
+                let (map, stamp) = shard::map(&path)?;
                 let index = Index::of(&path, &map)?;
                 let index_path = side::of_shard(&path, None, true);
                 let side = SideIndex::find(&index_path, Kind::Tar);
-                Ok((Shard { path, map, index_path, index: side }, index))
+                Ok((Shard { path, map, stamp, index_path, index: side }, index))
             })
             .collect::<Result<_>>()?;
 
@@ -321,7 +323,7 @@ impl Indexable for Tar {
             path: shard.index_path.clone(),
             kind: Kind::Tar,
             samples,
-            shard: Some(shard.path.clone()),
+            shard: Some(shard.stamp),
         };
         self.shards.iter().zip(samples).map(part).collect()
     }

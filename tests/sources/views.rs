@@ -97,11 +97,11 @@ fn open_tells_folders_shards_and_patterns_apart() {
     assert!(opened("shards/{a,b}.tar").unwrap().starts_with("2 shards"));
     assert!(opened("shards/*.tar").unwrap().starts_with("2 shards"));
     refused(opened("mixed"), &["no image", "1 .tar files", "/*.tar"]);
-    refused(opened("photo.jpg"), &["is a file, but not a .tar"]);
+    refused(opened("photo.jpg"), &["is a file, but no .tar or .bands"]);
     refused(opened("absent"), &["does not exist", "tried", "train-{000..012}.tar"]);
     refused(opened("absent-*.tar"), &["matches no file"]);
     std::fs::create_dir(root.path().join("bare")).unwrap();
-    refused(opened("bare"), &["no sub-folder", "no .tar shard in it either"]);
+    refused(opened("bare"), &["no sub-folder", "no .tar or .bands shard in it either"]);
 }
 
 #[test]

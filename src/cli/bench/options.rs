@@ -14,7 +14,7 @@ pub(super) const ENGINES: [&str; 1] = ["cpu"];
 
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Common {
-    /// Folder of class folders, or WebDataset shards (`data/train-{000..009}.tar`).
+    /// Folder of class folders, WebDataset shards (`data/train-{000..009}.tar`), or packed records.
     pub(super) source: String,
     /// Where the side index is, if not beside the source: what `bandfeed index --out` was given. A path that is not there goes
     /// without.

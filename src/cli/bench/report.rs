@@ -125,7 +125,7 @@ pub(super) struct Row {
     /// Images a second that equal compute asks for, relative to the base: `(base / band)^2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) needed: Option<f64>,
-    /// Encoded bytes.
+    /// Encoded bytes that were looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) megabytes_per_second: Option<f64>,
     /// Encoded bytes that were looked at for an image, in kB.
@@ -150,6 +150,9 @@ pub(super) struct Row {
     /// Share of the images that were decoded without libjpeg-turbo, `0..=1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) own_share: Option<f64>,
+    /// Share of the images that were decoded with the help of a side index, `0..=1`; absent where none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) indexed_share: Option<f64>,
     /// Share of the time that the model waited for a batch, `0..=1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) wait_share: Option<f64>,

@@ -108,10 +108,13 @@ impl Tally {
         // The workers' count, since they may have made some for the batches after the window.
         let made = counters.map_or(row.images, |sums| sums.images + sums.replayed).max(1);
         let each = 1e3 / made as f64;
-        row.disk_kb = disk.map(|bytes| bytes / 1e3 / made as f64);
+        let read = counters.map_or(made, |sums| sums.images.max(1));
+        row.disk_kb = disk.map(|bytes| bytes / 1e3 / read as f64);
         row.cpu_ms_per_image = sum(|w| w.cpu_seconds).map(|s| s * each);
         if let Some(sums) = counters {
-            row.looked_at_kb = Some(sums.bytes as f64 / 1e3 / made as f64).filter(|_| sums.bytes > 0);
+            let read = sums.images.max(1) as f64;
+            row.looked_at_kb = Some(sums.bytes as f64 / 1e3 / read).filter(|_| sums.bytes > 0);
+            row.indexed_share = Some(sums.sought as f64 / read).filter(|_| sums.sought > 0);
             row.megabytes_per_second = Some(sums.bytes as f64 / seconds * 1e-6).filter(|_| sums.bytes > 0);
             let part = |time: f64| Some(time * each).filter(|_| time > 0.0);
             (row.read_ms, row.decode_ms, row.render_ms) = (part(sums.read), part(sums.decode), part(sums.render()));

@@ -177,6 +177,7 @@ fn columns(report: &Report) -> Vec<(&'static str, Vec<Option<String>>)> {
         column("decode ms", &|r| fixed(r.decode_ms, 3)),
         column("render ms", &|r| fixed(r.render_ms, 3)),
         column("own", &|r| share(r.own_share)),
+        column("indexed", &|r| share(r.indexed_share)),
         column("waiting", &|r| share(r.wait_share)),
         column("resident", &|r| share(r.resident)),
     ]
@@ -193,14 +194,14 @@ fn foot(report: &Report) -> String {
     }
     text += "\n";
     if any(|r| r.megapixels_per_second.is_some()) {
-        text += "Mpixel/s: pixels that the decoder handed over. MB/s: encoded bytes of the files.\n";
+        text += "Mpixel/s: pixels that the decoder handed over. MB/s: encoded bytes that were looked at.\n";
     }
     if any(|r| r.looked_at_kb.is_some()) {
         text += "KB: encoded bytes of an image that were looked at.";
         text += if any(|r| r.disk_kb.is_some()) { " disk KB: what the system read for it.\n" } else { "\n" };
     }
     if any(|r| r.own_share.is_some()) {
-        text += "own: images that needed no libjpeg-turbo, which makes all that are decoded at a reduced scale.\n";
+        text += "own: images that needed no libjpeg-turbo.\n";
     }
     if any(|r| r.resident.is_some()) {
         text += "resident: share of the files' pages in memory when a window began. cold: evicted before it, one pass at most.\n";

@@ -62,8 +62,9 @@ struct RecordLine<'a> {
     /// As stored in the JPEG; absent for a stored file.
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<[u32; 2]>,
-    /// Whether the image is the original's reduced, as `pack --max-side` does.
-    reduced: bool,
+    /// Whether the image is the original's reduced, as `pack --max-side` does; absent where the record's head is damaged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reduced: Option<bool>,
     /// EXIF value.
     orientation: u16,
     offset: u64,
@@ -155,7 +156,7 @@ fn record_line(shard: &Shard, index: usize) -> RecordLine<'_> {
         key: shard.key(index),
         label: entry.label,
         size: entry.size.map(|size| [size.width, size.height]),
-        reduced: shard.record(index, &ANY_SIZE).is_ok_and(|record| record.head().is_reduced),
+        reduced: shard.record(index, &ANY_SIZE).ok().map(|record| record.head().is_reduced),
         orientation: entry.orientation.to_exif(),
         offset: entry.offset,
         bytes: entry.len,
@@ -174,7 +175,11 @@ fn shard_row(line: &ShardLine) -> Vec<String> {
 
 fn record_row(line: &RecordLine) -> Vec<String> {
     let kilobytes = |bytes: u64| format!("{:.1}", bytes as f64 / 1e3);
-    let reduced = if line.reduced { ", reduced" } else { "" };
+    let reduced = match line.reduced {
+        Some(true) => ", reduced",
+        Some(false) => "",
+        None => ", damaged",
+    };
     let pixels = line.size.map_or("stored".to_owned(), |[width, height]| format!("{width}x{height}{reduced}"));
     let mut row = vec![line.key.to_owned(), line.label.to_string(), pixels, kilobytes(line.bytes)];
     row.extend(line.prefix_bytes.map(kilobytes));

@@ -227,7 +227,9 @@ impl Bands {
         blocks: Rect,
         scale: usize,
     ) -> Result<Option<Touched>, DecodeError> {
-        let Some(plane) = record.image().and_then(|image| image.components.get(component)) else { return Ok(None) };
+        let plane = record.image().and_then(|image| image.components.get(component));
+        // Else a product with a step may not fit 16 bits.
+        let Some(plane) = plane.filter(|plane| plane.largest_sum <= i16::MAX as u32) else { return Ok(None) };
         let (path, samples) = (self.path, &mut *self.samples);
         let Area { samples: area, stride, first } = &mut self.areas[component];
         let (stride, mut is_in_range) = (*stride, true);

@@ -40,8 +40,6 @@ use pixels::{Layout, Lines};
 use seek::{SeekGrid, SeekPoint, SeekPoints};
 use std::ops::Range;
 
-/// The marker that ends an image.
-
 /// The decoder with what it keeps from image to image: tables that many files share, and scratch memory.
 pub(crate) struct Baseline {
     tables: Tables,

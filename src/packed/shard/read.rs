@@ -216,6 +216,9 @@ type Index = (Place, Vec<Entry>, Vec<String>, Range<usize>);
 fn read_index(bytes: &[u8]) -> Result<Index, String> {
     let head = frame(bytes, 0, MAGIC, "head")?;
     let place = Place { number: u32_at(head, 12), of: u32_at(head, 16), first: u64_at(head, 24) };
+    if place.number >= place.of || place.first > u64::MAX / 2 {
+        return Err("is damaged: the head tells of no shard that there can be".to_owned());
+    }
     let at = bytes.len().checked_sub(FRAME).filter(|&at| at >= FRAME).ok_or("is too short for a footer")?;
     let footer = frame(bytes, at, FOOTER_MAGIC, "footer")?;
     let [start, len, classes, keys] = [16, 24, 32, 40].map(|field| u64_at(footer, field));

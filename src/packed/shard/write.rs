@@ -25,7 +25,7 @@ impl ShardWriter {
     /// Starts the shard that will be at `path`. What is there stays until [`ShardWriter::finish`].
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`]; [`Error::Source`] while another process writes it.
     pub fn create(path: &Path, place: &Place) -> Result<Self> {
         Self::create_reduced(path, place, None)
     }
@@ -33,12 +33,9 @@ impl ShardWriter {
     /// The same for a data set of which larger images are reduced, which the shard then says.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`]; [`Error::Source`] while another process writes it.
     pub fn create_reduced(path: &Path, place: &Place, reduced: Option<Reduced>) -> Result<Self> {
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".partial");
-        let partial = path.with_file_name(name);
-        let file = File::create(&partial).map_err(Error::io(&partial))?;
+        let (file, partial) = crate::partial::create(path)?;
         let (path, file) = (path.to_owned(), BufWriter::with_capacity(1 << 20, file));
         let mut writer = Self { path, partial: Some(partial), file, at: 0, entries: Vec::new(), keys: Vec::new() };
         let mut head = Vec::with_capacity(FRAME);

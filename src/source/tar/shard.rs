@@ -2,6 +2,7 @@
 
 use super::label::Label;
 use crate::error::{Error, Result};
+use crate::index::Stamp;
 use crate::source::names::Names;
 use crate::source::{IMAGE_EXTENSIONS, is_image};
 use memmap2::Mmap;
@@ -11,7 +12,7 @@ use std::path::Path;
 use tar::EntryType;
 
 /// Maps a shard.
-pub(super) fn map(path: &Path) -> Result<Mmap> {
+pub(super) fn map(path: &Path) -> Result<(Mmap, Stamp)> {
     let file = File::open(path).map_err(Error::io(path))?;
     let meta = file.metadata().map_err(Error::io(path))?;
     if !meta.is_file() {
@@ -22,7 +23,8 @@ pub(super) fn map(path: &Path) -> Result<Mmap> {
     }
     // SAFETY: the map is only read. That the file is neither truncated nor written to while it is open cannot be enforced
     // portably; it is a condition that the documentation of `Tar` puts on the caller.
-    unsafe { Mmap::map(&file) }.map_err(Error::io(path))
+    let map = unsafe { Mmap::map(&file) }.map_err(Error::io(path))?;
+    Ok((map, Stamp::of_open(&meta)))
 }
 
 /// Where the samples of one shard are.
