@@ -111,7 +111,7 @@ fn what_is_announced_is_the_scale_of_the_crop() {
     let schedule = Schedule::fixed(stage.clone()).with_epochs(40.0).unwrap();
     let loader = Loader::builder(spy.clone(), schedule).seed(7).workers(1).build().unwrap();
     let count = loader.map(|batch| batch.unwrap().len()).sum::<usize>() as u64;
-    let events = Arc::into_inner(spy).unwrap().events.into_inner().unwrap();
+    let told = Arc::into_inner(spy).unwrap().events.into_inner().unwrap();
     let expected: Vec<u8> = (0..count)
         .map(|epoch| {
             let key = SampleKey { seed: 7, epoch, position: 0, replay: 0 };
@@ -119,7 +119,7 @@ fn what_is_announced_is_the_scale_of_the_crop() {
             scale_for(plan.crop.region.size(), Size::square(48), SCALE_MARGIN)
         })
         .collect();
-    assert_eq!(scales(events), expected);
+    assert_eq!(scales(told), expected);
     assert!(expected.contains(&8) && expected.contains(&4) && expected.contains(&3), "{expected:?}");
     // Evaluation resizes step by step, and needs the image as it is.
     assert!(scales(events(true, true)).iter().all(|&scale| scale == 8));
