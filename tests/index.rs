@@ -372,7 +372,7 @@ fn a_changed_file_is_decoded_without_its_entry_and_only_it_is_read_again() {
 #[test]
 fn any_number_of_threads_writes_the_same_index_wherever_it_is_told_to() {
     let data = Data::new();
-    let (out, single) = (data.path("out"), data.path("single"));
+    let (out, single) = (data.path("out"), data.path("single.bandidx"));
     fs::create_dir(&out).unwrap();
     for (name, beside, in_out) in
         [("train", "train/.bandidx", "train.bandidx"), ("x.tar", "x.tar.bandidx", "x.tar.bandidx")]
@@ -467,9 +467,13 @@ fn an_index_that_says_what_is_not_so_is_named() {
 #[test]
 fn an_index_that_cannot_be_written_leaves_nothing_and_says_where() {
     let data = Data::new();
-    let error =
-        index::build(&*open(&data.path("train"), Some(&data.path("no/such"))), false, &Limits::default(), &|_| ());
-    assert!(error.unwrap_err().to_string().contains("no/such"));
+    let error = index::build(
+        &*open(&data.path("train"), Some(&data.path("x.tar/such.bandidx"))),
+        false,
+        &Limits::default(),
+        &|_| (),
+    );
+    assert!(error.unwrap_err().to_string().contains("x.tar"));
     let error = verify(&*data.open("train")).unwrap_err();
     assert!(matches!(&error, Error::Io { path, .. } if path.ends_with(".bandidx")), "{error}");
 }
@@ -534,14 +538,14 @@ fn an_index_is_never_written_over_another_file() {
     let folder = tempfile::tempdir().unwrap();
     let demo = bandfeed::demo_data::DemoData { train_per_class: 2, val_per_class: 1, side: 64, ..Default::default() };
     demo.write(folder.path()).unwrap();
-    let (train, other) = (folder.path().join("train"), folder.path().join("notes.bandidx"));
+    let (train, other) = (folder.path().join("train"), folder.path().join("notes.txt"));
     std::fs::write(&other, "a file of somebody's").unwrap();
     let source = bandfeed::source::open_with_index(train.to_str().unwrap(), Some(&other)).unwrap();
     for error in [
         bandfeed::index::build(&*source, false, &Limits::default(), &|_| {}).unwrap_err(),
         bandfeed::index::remove(&*source).unwrap_err(),
     ] {
-        assert!(error.to_string().contains("notes.bandidx") && error.to_string().contains("not touched"), "{error}");
+        assert!(error.to_string().contains("notes.txt") && error.to_string().contains("not touched"), "{error}");
     }
     assert_eq!(std::fs::read(&other).unwrap(), b"a file of somebody's");
     // A path that is not there and has no such extension is a folder.

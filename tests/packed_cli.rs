@@ -270,7 +270,7 @@ fn packed_records_are_not_packed_again() {
 
 #[test]
 fn a_file_that_has_changed_is_not_taken_for_the_one_that_was_packed() {
-    let Data { train, packed, .. } = data();
+    let Data { folder: _folder, train, packed } = data();
     stdout(&["pack", text(&train), "-o", text(&packed)]);
     let class = std::fs::read_dir(&train).unwrap().map(|entry| entry.unwrap().path()).min().unwrap();
     let (first, second) = (class.join("0002.jpg"), class.join("0003.jpg"));

@@ -60,8 +60,11 @@ pub(crate) fn of_shard(shard: &Path, given: Option<&Path>, is_single: bool) -> P
     }
 }
 
-/// Refuses to write over or remove what is no side index: `--out` may name any file. One that is cut short begins like one.
+/// Refuses to write over or remove what is no side index: `--out` may name any file. What has an index's name is one, damaged or not.
 fn refuse_other(path: &Path) -> Result<()> {
+    if path.as_os_str().as_encoded_bytes().ends_with(EXTENSION.as_bytes()) {
+        return Ok(());
+    }
     let mut start = [0; 8];
     let read = match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
