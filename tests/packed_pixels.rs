@@ -173,7 +173,7 @@ fn damage_is_an_error_or_other_pixels_and_nothing_worse() {
             refused += 1;
         }
         let whole = Rect::whole(good.size);
-        let mut region = |decoder: &mut Decoder| {
+        let region = |decoder: &mut Decoder| {
             let header = decoder.header(&bytes)?;
             decoder.decode_region(&bytes, &header, whole, good.size).map(|patch| patch.pixels == good.data)
         };

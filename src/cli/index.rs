@@ -34,7 +34,8 @@ pub(crate) struct Args {
     remove: bool,
 }
 
-/// Runs the command. Fails where [`Args::verify`] finds files that have changed or are not in the index, and where files could not
+/// Runs the command. Fails where [`Args::verify`] finds files that have changed or are not in the index, and
+/// where files could not
 /// be read.
 ///
 /// # Errors

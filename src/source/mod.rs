@@ -113,7 +113,8 @@ fn count_line<S: Source + ?Sized>(source: &S) -> String {
 /// data set's.
 ///
 /// # Errors
-/// What [`Folder::open`], [`Tar::open`] and [`Packed::open`] report; [`Error::Source`] tells what was tried if `spec` is none of these.
+/// What [`Folder::open`], [`Tar::open`] and [`Packed::open`] report; [`Error::Source`] tells what was tried if
+/// `spec` is none of these.
 ///
 /// ```no_run
 /// let source = bandfeed::source::open("imagenet/train")?;
@@ -188,7 +189,8 @@ pub fn open_with_index(spec: &str, index: Option<&Path>) -> Result<Arc<dyn Index
     ))
 }
 
-/// Asks for pages of a map ahead of their use. They come in one read, for which the caller waits only where the system's queue is full.
+/// Asks for pages of a map ahead of their use. They come in one read, for which the caller waits only where the
+/// system's queue is full.
 fn will_need(map: &memmap2::Mmap, start: u64, len: u64) {
     #[cfg(unix)]
     // A hint: where it is refused the pages are read when they are touched.

@@ -194,7 +194,7 @@ pub(super) struct Tables {
     clock: u64,
 }
 
-/// More than one image uses: two for each of three components.
+/// More than one image uses: two for each of four components.
 const TABLES: usize = 12;
 
 impl Tables {
