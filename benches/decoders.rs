@@ -1,6 +1,5 @@
-//! JPEGs to pixels on one core: this crate, from the files and from packed records, beside libjpeg-turbo and
-//! zune-jpeg; whole images
-//! and crops.
+//! JPEGs to pixels on one core: this crate, from the files and from packed records, beside libjpeg-turbo and zune-jpeg;
+//! whole images and crops.
 //!
 //! Not by criterion: on a shared machine the ways must alternate. Images are taken in groups, and each group is decoded in
 //! every way before the next; the time of a way is the sum over groups of the median over rounds. `imagenet-200` is used

@@ -37,9 +37,8 @@
 //! ```
 //!
 //! # Features
-//! `cli` (default) is the `bandfeed` program. `train` is the bundled vision-transformer trainer, which needs
-//! burn; without it burn
-//! is not built. A user of the loader alone takes `default-features = false`.
+//! `cli` (default) is the `bandfeed` program. `train` is the bundled vision-transformer trainer, which needs burn;
+//! without it burn is not built. A user of the loader alone takes `default-features = false`.
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

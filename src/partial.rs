@@ -5,9 +5,8 @@ use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
-/// An empty `NAME.partial` beside `path`, and its name. What an earlier run left of it is written over; the file
-/// is locked as long
-/// as it is open.
+/// An empty `NAME.partial` beside `path`, and its name. What an earlier run left of it is written over; the file is
+/// locked as long as it is open.
 ///
 /// # Errors
 /// [`Error::Io`], and [`Error::Source`] while another process is at it.

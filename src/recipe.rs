@@ -131,10 +131,9 @@ pub struct Recipe {
     pub std: [f32; 3],
     /// Whether training samples are decoded at a reduced scale where that hardly shows. Evaluation is always exact.
     pub fidelity: Fidelity,
-    /// Run crop, flip and band crop of training samples as one linear map, and decode them as `fidelity`
-    /// says. It leaves out the rounding to 8 bits, and the clamping of overshoot, between the steps; what
-    /// that changes is
-    /// told at [`crate::ops::Renderer`]. `false` gives the released code's pixels, always of a full decode, and costs more.
+    /// Run crop, flip and band crop of training samples as one linear map, and decode them as `fidelity` says. It
+    /// leaves out the rounding to 8 bits, and the clamping of overshoot, between the steps; what that changes is told
+    /// at [`crate::ops::Renderer`]. `false` gives the released code's pixels, always of a full decode, and costs more.
     pub fuse: bool,
     /// The augmentation policy, for example `rand-m9-mstd0.5-inc1`; see [`Policy`] for what there is.
     #[serde(skip_serializing_if = "Option::is_none")]

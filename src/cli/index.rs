@@ -34,9 +34,8 @@ pub(crate) struct Args {
     remove: bool,
 }
 
-/// Runs the command. Fails where [`Args::verify`] finds files that have changed or are not in the index, and
-/// where files could not
-/// be read.
+/// Runs the command. Fails where [`Args::verify`] finds files that have changed or are not in the index, and where
+/// files could not be read.
 ///
 /// # Errors
 /// What opening the source, and [`index::build()`], [`index::verify`] and [`index::remove`] report.

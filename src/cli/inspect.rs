@@ -68,9 +68,9 @@ pub(crate) struct Args {
     /// Decode every image of SOURCE whole, to find damage that headers do not tell.
     #[arg(long, requires = "source")]
     decode: bool,
-    /// Compare the finished pixels of fast and exact decoding at each stage of the schedule: how many samples
-    /// are decoded at which
-    /// scale, and PSNR and largest error of these. Without --recipe for plain, under efficient_train_pp_deit.
+    /// Compare the finished pixels of fast and exact decoding at each stage of the schedule: how many samples are
+    /// decoded at which scale, and PSNR and largest error of these. Without --recipe for plain, under
+    /// efficient_train_pp_deit.
     #[arg(long, requires = "source", conflicts_with_all = ["toml", "decode", "out"])]
     fidelity: bool,
     /// Folder for inspect.html, which holds all there is to see, and for its parts: dataset.json (the report on SOURCE); with a

@@ -23,9 +23,8 @@ const EXTENSION: &str = "bands";
 /// Make packed records of a data set.
 ///
 /// JPEGs are coded anew without loss: unpacked, they have the same pixels. Files that are no JPEG, or one that is damaged,
-/// are kept as they are. Only --max-side loses something, of the images that are larger. Shards that are there
-/// already are checked and kept, so that a run that was interrupted goes on when
-/// it is started again.
+/// are kept as they are. Only --max-side loses something, of the images that are larger. Shards that are there already
+/// are checked and kept, so that a run that was interrupted goes on when it is started again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Folder of class folders, or WebDataset shards (`data/train-{000..009}.tar`).
@@ -36,9 +35,9 @@ pub(crate) struct Args {
     /// Images in a shard.
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=65536))]
     shard_size: u32,
-    /// Reduce images whose longer side, in pixels, is more than N to it (Lanczos) and encode them again as
-    /// JPEGs, upright and without
-    /// their metadata, whatever their format. All others are packed without loss, as without this option.
+    /// Reduce images whose longer side, in pixels, is more than N to it (Lanczos) and encode them again as JPEGs,
+    /// upright and without their metadata, whatever their format. All others are packed without loss, as without this
+    /// option.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65500))]
     max_side: Option<u32>,
     /// JPEG quality of the images that are reduced.
@@ -234,9 +233,8 @@ impl Job<'_> {
         })
     }
 
-    /// Compares the pixels of each record of a shard, unpacked, with those of the original, which is reduced
-    /// if the record's was; a
-    /// stored file with the original.
+    /// Compares the pixels of each record of a shard, unpacked, with those of the original, which is reduced if the
+    /// record's was; a stored file with the original.
     fn compare(&self, path: &Path, samples: Range<usize>) -> Result<()> {
         let shard = Shard::open(path)?;
         let compare = |reencoder: &mut Option<Reencoder>, i| {

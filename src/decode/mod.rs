@@ -1,9 +1,8 @@
 //! Encoded bytes to 8-bit RGB pixels: the whole image, or only what a crop needs.
 //!
 //! JPEG goes through an own decoder where it is sequential, Huffman-coded and sound, else through libjpeg-turbo, at full scale
-//! to the same pixels; PNG, WebP, GIF, BMP and TIFF through the `image` crate. The format is told by the bytes,
-//! never by a file's name
-//! (ImageNet has a PNG called `.JPEG`).
+//! to the same pixels; PNG, WebP, GIF, BMP and TIFF through the `image` crate. The format is told by the bytes, never
+//! by a file's name (ImageNet has a PNG called `.JPEG`).
 //!
 //! # Pixels
 //!
@@ -23,9 +22,9 @@
 //! read as far as its last row, so damage below it is not seen; with seek points ([`Decoder::decode_region_from`]) only where it
 //! lies, so damage before it is not seen either.
 //!
-//! A packed record is checked whole where it is decoded whole, and by a strict decoder. For a region only its
-//! head and index are, and
-//! that its chunks add up: a flipped bit in a chunk may give wrong pixels in its tile. `bandfeed info --verify` finds all.
+//! A packed record is checked whole where it is decoded whole, and by a strict decoder. For a region only its head and
+//! index are, and that its chunks add up: a flipped bit in a chunk may give wrong pixels in its tile. `bandfeed info
+//! --verify` finds all.
 
 mod bands;
 mod baseline;
@@ -378,9 +377,9 @@ impl Decoder {
     /// Decodes the pixels that touch `region`, which is in the coordinates of the upright image.
     ///
     /// `need` is the size that the region will be resampled to: where it is small enough ([`scale_for`]), a JPEG is decoded at
-    /// 6/8, 4/8, 3/8, 2/8 or 1/8. At full scale the pixels are those of [`Decoder::decode`], bit for bit. Of
-    /// a JPEG of one Huffman-coded scan, only the rows down to the region's last
-    /// are read, and only its columns are made into pixels.
+    /// 6/8, 4/8, 3/8, 2/8 or 1/8. At full scale the pixels are those of [`Decoder::decode`], bit for bit. Of a JPEG of
+    /// one Huffman-coded scan, only the rows down to the region's last are read, and only its columns are made into
+    /// pixels.
     ///
     /// # Errors
     /// As [`Decoder::decode`]; [`DecodeError::Corrupt`] where `header` is another file's.
@@ -408,11 +407,10 @@ impl Decoder {
         self.seek
     }
 
-    /// As [`Decoder::decode_region`] and faster, with seek points of the file ([`Decoder::seek_points`]): the
-    /// own decoder then begins near the region in
-    /// each row of units instead of reading all that lies before. The pixels are the same, but parts of the file that are
-    /// jumped over are not looked at, so that damage is only seen under the region. A [`Decoder::strict`] decoder therefore makes
-    /// no use of them.
+    /// As [`Decoder::decode_region`] and faster, with seek points of the file ([`Decoder::seek_points`]): the own
+    /// decoder then begins near the region in each row of units instead of reading all that lies before. The pixels are
+    /// the same, but parts of the file that are jumped over are not looked at, so that damage is only seen under the
+    /// region. A [`Decoder::strict`] decoder therefore makes no use of them.
     ///
     /// Seek points must be of these very bytes. Most that are not are noticed, and the file is decoded without them
     /// ([`Seek::Wrong`]); all are if a checksum of the file is compared first, as [`crate::index`] does.

@@ -227,9 +227,8 @@ fn may_scale(plan: &SamplePlan) -> bool {
 }
 
 /// The size that the plan's region has on the output's grid of pixels: the window of the crop's grid becomes the output, or stays
-/// as it is where it is augmented first. The region is needed as it is where the plan is exact, and on the plain
-/// path, which is for
-/// those who want the released code's pixels.
+/// as it is where it is augmented first. The region is needed as it is where the plan is exact, and on the plain path,
+/// which is for those who want the released code's pixels.
 pub(crate) fn resolution(plan: &SamplePlan) -> Size {
     let crop = &plan.crop;
     if !may_scale(plan) {

@@ -226,9 +226,8 @@ impl<'a> Entry<'a> {
         u64_at(self.fields, 8) != 0
     }
 
-    /// Whether these are the bytes that were indexed, by their length and CRC-32C. Any change of up to 32
-    /// bits in a row is noticed,
-    /// others but for one in 2^32.
+    /// Whether these are the bytes that were indexed, by their length and CRC-32C. Any change of up to 32 bits in a row
+    /// is noticed, others but for one in 2^32.
     pub fn is_of(&self, bytes: &[u8]) -> bool {
         bytes.len() as u64 == self.stamp().len && crc32c::crc32c(bytes) == self.crc()
     }

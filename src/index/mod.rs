@@ -1,6 +1,5 @@
 //! Side indices: seek points of a data set's JPEGs in a small file beside it, so that a region is decoded without
-//! reading all that
-//! lies before it.
+//! reading all that lies before it.
 //!
 //! ```text
 //!  folder / x.tar ──► build ──► folder/.bandidx / x.tar.bandidx ──► SideIndex ──► Entry ──► SeekPoints ──► Decoder
@@ -61,8 +60,8 @@ pub(crate) fn of_shard(shard: &Path, given: Option<&Path>, is_single: bool) -> P
     }
 }
 
-/// Refuses to write over or remove what is no side index: `--out` may name any file. What has an index's name is
-/// one, damaged or not.
+/// Refuses to write over or remove what is no side index: `--out` may name any file. What has an index's name is one,
+/// damaged or not.
 fn refuse_other(path: &Path) -> Result<()> {
     if path.as_os_str().as_encoded_bytes().ends_with(EXTENSION.as_bytes()) {
         return Ok(());

@@ -115,9 +115,8 @@ impl Folder {
         Ok(Self { root: root.to_owned(), classes, folders, starts, files, ignored, index_path, index })
     }
 
-    /// Takes the side index at `path`, a file or a folder with `NAME.bandidx` for a folder `NAME`, instead of
-    /// the one in the root.
-    /// One that is not there or not whole is left out, the latter with a warning.
+    /// Takes the side index at `path`, a file or a folder with `NAME.bandidx` for a folder `NAME`, instead of the one
+    /// in the root. One that is not there or not whole is left out, the latter with a warning.
     pub fn with_index(mut self, path: &Path) -> Self {
         self.index_path = index::of_folder(&self.root, Some(path));
         self.index = SideIndex::find(&self.index_path, Kind::Folder);

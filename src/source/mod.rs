@@ -113,8 +113,8 @@ fn count_line<S: Source + ?Sized>(source: &S) -> String {
 /// data set's.
 ///
 /// # Errors
-/// What [`Folder::open`], [`Tar::open`] and [`Packed::open`] report; [`Error::Source`] tells what was tried if
-/// `spec` is none of these.
+/// What [`Folder::open`], [`Tar::open`] and [`Packed::open`] report; [`Error::Source`] tells what was tried if `spec`
+/// is none of these.
 ///
 /// ```no_run
 /// let source = bandfeed::source::open("imagenet/train")?;

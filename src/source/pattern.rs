@@ -26,10 +26,9 @@ pub(super) fn shards_in(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> 
     Ok(shards)
 }
 
-/// The files that `pattern` names. A path that exists is itself, whatever signs it holds; a folder gives its
-/// files of `.extension`.
-/// Otherwise braces are expanded as a shell does (`{a,b}`, `{000..012}`, `{0..8..2}`), then `*`, `?` and `[..]` are
-/// matched; a name without these is kept although it may not exist, so that opening it can say so.
+/// The files that `pattern` names. A path that exists is itself, whatever signs it holds; a folder gives its files of
+/// `.extension`. Otherwise braces are expanded as a shell does (`{a,b}`, `{000..012}`, `{0..8..2}`), then `*`, `?` and
+/// `[..]` are matched; a name without these is kept although it may not exist, so that opening it can say so.
 pub(super) fn expand(pattern: &str, extension: &str) -> Result<Vec<PathBuf>> {
     let path = Path::new(pattern);
     if path.is_dir() {

@@ -1,9 +1,9 @@
 //! The state of the system's page cache before a window: whether the source's files are in memory.
 //!
-//! Cold means: the files are written back once, before the first window; before each their pages are released
-//! from this process's maps (a mapped page cannot be evicted), and
-//! the system is asked to drop them (`POSIX_FADV_DONTNEED`). It may refuse, so what is still resident is counted and told. A
-//! machine whose disk is cached again below the system, as a virtual one's, is not colder than that.
+//! Cold means: the files are written back once, before the first window; before each their pages are released from this
+//! process's maps (a mapped page cannot be evicted), and the system is asked to drop them (`POSIX_FADV_DONTNEED`). It
+//! may refuse, so what is still resident is counted and told. A machine whose disk is cached again below the system, as
+//! a virtual one's, is not colder than that.
 
 use super::super::machine::{self, files};
 use crate::{Error, Result, Source};

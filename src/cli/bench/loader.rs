@@ -33,9 +33,8 @@ pub(super) struct Feed {
     pub(super) prefetch: usize,
     #[command(flatten)]
     pub(super) making: Making,
-    /// How often a decoded image is used: batches have 1/N new images, the rest comes from a replay buffer; 1
-    /// is none [default: the
-    /// stage's own, none for bands].
+    /// How often a decoded image is used: batches have 1/N new images, the rest comes from a replay buffer; 1 is none
+    /// [default: the stage's own, none for bands].
     #[arg(long, value_name = "N")]
     replay: Option<u32>,
     /// Batches' worth of new images in the replay buffer of --replay.

@@ -173,9 +173,8 @@ impl Common {
     /// Refuses what would fail after the measurement.
     ///
     /// # Errors
-    /// [`Error::Config`] for no worker, a plot that is no .png, or a folder that is not there; [`Error::Io`]
-    /// for a file that cannot
-    /// be written.
+    /// [`Error::Config`] for no worker, a plot that is no .png, or a folder that is not there; [`Error::Io`] for a file
+    /// that cannot be written.
     pub(super) fn check(&self) -> Result<()> {
         if self.workers.contains(&0) {
             return Err(Error::config("--workers", "0: expected at least 1"));

@@ -1,8 +1,7 @@
 //! Packed records to pixels: the tiles and rings under a window, transformed 32 blocks at once.
 //!
-//! The pixels are those that `baseline` makes of the JPEG at the same scale, bit for bit. Where libjpeg would
-//! have to judge, of blocks
-//! far out of range and of factors that it does not upsample, the JPEG is written again and decoded.
+//! The pixels are those that `baseline` makes of the JPEG at the same scale, bit for bit. Where libjpeg would have to
+//! judge, of blocks far out of range and of factors that it does not upsample, the JPEG is written again and decoded.
 
 mod idct;
 mod interleave;

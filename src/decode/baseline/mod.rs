@@ -120,9 +120,8 @@ impl Baseline {
         if seek.is_some() { Some(()) } else { job.end() }
     }
 
-    /// The state before each unit of a file of one scan that this decoder reads whole, from the start of the
-    /// scan to the marker that
-    /// ends the image; `None` for another, and for one of four components.
+    /// The state before each unit of a file of one scan that this decoder reads whole, from the start of the scan to
+    /// the marker that ends the image; `None` for another, and for one of four components.
     pub(crate) fn seek_points(&mut self, bytes: &[u8], frame: &Frame) -> Option<SeekPoints> {
         let scan = header::read(bytes, frame).filter(|scan| scan.components.len() <= 3)?;
         let extent = Extent::new(&scan, Rect::whole(super::region::scaled_size(frame.size, 1)), 1);
