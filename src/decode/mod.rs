@@ -338,7 +338,7 @@ impl Decoder {
         let (bytes, record) = open(bytes, &self.limits)?;
         let (size, mut data) = (header.stored, Vec::new());
         if let Some(record) = record {
-            self.check_record(&record, header, 8)?;
+            image_of(&record, header)?;
             record.verify(8)?;
             if self.bands.decode(&record, Rect::whole(size), 8, &mut data)?.is_some() {
                 self.own_decodes += 1;
@@ -504,9 +504,7 @@ impl Decoder {
 
     /// Whether the record is the header's; and whether it is sound, where that is asked for.
     fn check_record(&self, record: &Record, header: &Header, scale: u8) -> Result<(), DecodeError> {
-        let image = record.image().filter(|image| image.orientation == header.orientation);
-        let image = image.ok_or_else(another)?;
-        same_size(image.size, header)?;
+        let image = image_of(record, header)?;
         if self.strict { record.verify(bands::rings(image, scale)) } else { Ok(()) }
     }
 
@@ -563,6 +561,13 @@ fn can_crop(frame: &Frame) -> bool {
 
 fn same_size(found: Size, header: &Header) -> Result<(), DecodeError> {
     if found == header.stored { Ok(()) } else { Err(another()) }
+}
+
+/// The record's image, if it is the header's.
+fn image_of<'r>(record: &'r Record, header: &Header) -> Result<&'r crate::packed::Image, DecodeError> {
+    let image = record.image().filter(|image| image.orientation == header.orientation).ok_or_else(another)?;
+    same_size(image.size, header)?;
+    Ok(image)
 }
 
 fn another() -> DecodeError {

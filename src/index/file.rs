@@ -3,6 +3,7 @@
 use super::record;
 use crate::decode::SeekPoints;
 use crate::error::{Error, Result};
+use crate::partial::FRAME;
 use memmap2::Mmap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,6 @@ use std::path::{Path, PathBuf};
 pub(super) const MAGIC: [u8; 8] = *b"BFSEEK\0\0";
 pub(super) const END_MAGIC: [u8; 8] = *b"BFSEEKS\0";
 pub(super) const VERSION: u32 = 1;
-/// Bytes of head and footer.
-pub(super) const FRAME: usize = 64;
 /// Bytes of a table entry.
 pub(super) const ENTRY: usize = 32;
 

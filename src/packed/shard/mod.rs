@@ -12,6 +12,7 @@ mod read;
 mod tests;
 mod write;
 
+use crate::partial::FRAME;
 pub use read::{Entry, Shard};
 pub use write::ShardWriter;
 
@@ -40,8 +41,6 @@ const MAGIC: [u8; 8] = *b"BFSHARD\0";
 /// First bytes of its footer.
 const FOOTER_MAGIC: [u8; 8] = *b"BFINDEX\0";
 const VERSION: u32 = 1;
-/// Bytes of the head and of the footer.
-const FRAME: usize = 64;
 /// Bytes of an entry of the index.
 const ENTRY: usize = 56;
 /// Kinds of entries: of a file as it was, of an image with a component of half its resolution along both axes; 0 for others.

@@ -5,18 +5,13 @@ use crate::decode::Limits;
 use crate::error::{Error, Result};
 use crate::packed::Record;
 use crate::packed::band::BANDS;
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use crate::partial::Partial;
+use std::path::Path;
 
 /// A shard on its way to disk. Dropped before [`ShardWriter::finish`], it leaves nothing behind.
 #[derive(Debug)]
 pub struct ShardWriter {
-    path: PathBuf,
-    /// `None` once it is renamed.
-    partial: Option<PathBuf>,
-    file: BufWriter<File>,
-    at: u64,
+    file: Partial,
     entries: Vec<u8>,
     keys: Vec<u8>,
 }
@@ -35,9 +30,7 @@ impl ShardWriter {
     /// # Errors
     /// [`Error::Io`]; [`Error::Source`] while another process writes it.
     pub fn create_reduced(path: &Path, place: &Place, reduced: Option<Reduced>) -> Result<Self> {
-        let (file, partial) = crate::partial::create(path)?;
-        let (path, file) = (path.to_owned(), BufWriter::with_capacity(1 << 20, file));
-        let mut writer = Self { path, partial: Some(partial), file, at: 0, entries: Vec::new(), keys: Vec::new() };
+        let mut writer = Self { file: Partial::create(path)?, entries: Vec::new(), keys: Vec::new() };
         let mut head = Vec::with_capacity(FRAME);
         head.extend_from_slice(&MAGIC);
         for value in [VERSION, place.number, place.of, 0] {
@@ -48,7 +41,7 @@ impl ShardWriter {
             head.extend_from_slice(&max_side.to_le_bytes());
             head.push(quality);
         }
-        writer.write(&close(head))?;
+        writer.file.write_frame(head)?;
         Ok(writer)
     }
 
@@ -58,7 +51,7 @@ impl ShardWriter {
     /// [`Error::Io`], and [`Error::Decode`] if it is none.
     pub fn push(&mut self, record: &[u8]) -> Result<()> {
         let limits = Limits { max_pixels: u64::MAX, ..Limits::default() };
-        let name = || self.path.display().to_string();
+        let name = || self.file.path().display().to_string();
         let open = Record::open(record, &limits).map_err(|error| error.named(name()))?;
         let (head, mut ends, mut size, mut orientation) = (open.head(), [0; BANDS], (0, 0), 1);
         if let Some(image) = open.image() {
@@ -73,7 +66,7 @@ impl ShardWriter {
         };
         self.pad(ALIGN)?;
         let entry = &mut self.entries;
-        entry.extend_from_slice(&self.at.to_le_bytes());
+        entry.extend_from_slice(&self.file.len().to_le_bytes());
         entry.extend_from_slice(&(record.len() as u64).to_le_bytes());
         entry.extend_from_slice(&head.label.to_le_bytes());
         entry.extend_from_slice(&size.0.to_le_bytes());
@@ -85,7 +78,7 @@ impl ShardWriter {
         entry.extend_from_slice(&crc32c::crc32c(record).to_le_bytes());
         debug_assert_eq!(entry.len() % ENTRY, 0);
         self.keys.extend_from_slice(head.key.as_bytes());
-        self.write(record)
+        self.file.write(record)
     }
 
     /// Writes the index with the class names, brings all of it to the disk, and gives the shard its name.
@@ -95,10 +88,10 @@ impl ShardWriter {
     pub fn finish(mut self, classes: &[String]) -> Result<()> {
         let count = (self.entries.len() / ENTRY) as u32;
         if count == 0 {
-            return Err(Error::source(&self.path, "a shard without a record"));
+            return Err(Error::source(self.file.path(), "a shard without a record"));
         }
         self.pad(PAGE)?;
-        let start = self.at;
+        let start = self.file.len();
         let mut index = std::mem::take(&mut self.entries);
         let classes_start = index.len() as u64;
         for class in classes {
@@ -115,46 +108,13 @@ impl ShardWriter {
         }
         footer.extend_from_slice(&(classes.len() as u32).to_le_bytes());
         footer.extend_from_slice(&crc32c::crc32c(&index).to_le_bytes());
-        self.write(&index)?;
-        self.write(&close(footer))?;
-        let Some(partial) = &self.partial else { return Ok(()) };
-        self.file.flush().map_err(Error::io(partial))?;
-        self.file.get_ref().sync_all().map_err(Error::io(partial))?;
-        std::fs::rename(partial, &self.path).map_err(Error::io(&self.path))?;
-        self.partial = None;
-        // The name is on the disk when the folder is. Not every system lets a folder be opened.
-        #[cfg(unix)]
-        if let Some(folder) = self.path.parent() {
-            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-            File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io(folder))?;
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.at += bytes.len() as u64;
-        self.file.write_all(bytes).map_err(Error::io(self.partial.as_deref().unwrap_or(&self.path)))
+        self.file.write(&index)?;
+        self.file.write_frame(footer)?;
+        self.file.publish()
     }
 
     fn pad(&mut self, align: u64) -> Result<()> {
-        let zeros = self.at.next_multiple_of(align) - self.at;
-        self.write(&[0; PAGE as usize][..zeros as usize])
+        let zeros = self.file.len().next_multiple_of(align) - self.file.len();
+        self.file.write(&[0; PAGE as usize][..zeros as usize])
     }
-}
-
-impl Drop for ShardWriter {
-    fn drop(&mut self) {
-        if let Some(partial) = &self.partial {
-            // Nothing can be done about it here, and the next run writes over it.
-            _ = std::fs::remove_file(partial);
-        }
-    }
-}
-
-/// Fills up to the last four bytes, and writes there the checksum of what is before.
-fn close(mut frame: Vec<u8>) -> Vec<u8> {
-    frame.resize(FRAME - 4, 0);
-    let sum = crc32c::crc32c(&frame);
-    frame.extend_from_slice(&sum.to_le_bytes());
-    frame
 }
