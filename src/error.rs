@@ -59,6 +59,22 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// The device that was asked for is not there, or cannot be used. Another one may do, or the CPU.
+    #[error("{device}: {reason}")]
+    NoDevice {
+        /// What was asked for, for example `wgpu:llvmpipe`.
+        device: String,
+        /// What there is instead.
+        reason: String,
+    },
+    /// A device failed at work: it was lost, or is out of memory.
+    #[error("{device}: {reason}")]
+    Device {
+        /// The device's name.
+        device: String,
+        /// The driver's words, and what may help.
+        reason: String,
+    },
     /// A worker thread ended by a panic: a defect of this crate. The panic's message is kept.
     #[error("a loader worker panicked: {message}")]
     Worker {

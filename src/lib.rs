@@ -67,6 +67,9 @@ pub mod erase;
 pub mod mix;
 pub mod ops;
 
+#[cfg(feature = "wgpu")]
+pub mod gpu;
+
 pub mod engine;
 
 pub mod batch;

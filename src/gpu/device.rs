@@ -1,0 +1,390 @@
+//! A device with its queue: memory, pipelines, launches.
+
+use super::adapter::{self, AdapterReport};
+use super::kernel::{Access, Head, Kernel};
+use crate::error::{Error, Result};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+use wgpu::{BufferUsages, Features, PollType};
+
+/// Nobody panics with one of these locks held.
+const LOCK: &str = "nobody panics with this lock held";
+
+/// How long the host waits for a device before it takes it for lost.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// An opened GPU: shared by all that launch on it.
+#[derive(Clone)]
+pub struct Device(Arc<Inner>);
+
+struct Inner {
+    report: AdapterReport,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    /// Whether every subgroup has 32 lanes or more.
+    wide_subgroups: bool,
+    /// The first thing that went wrong outside of a call that could have told it.
+    fault: Arc<OnceLock<String>>,
+    pipelines: Mutex<HashMap<&'static str, Arc<Pipeline>>>,
+    groups: Mutex<Groups>,
+    free: Mutex<Vec<(BufferUsages, wgpu::Buffer)>>,
+}
+
+/// A kernel, compiled.
+struct Pipeline {
+    pipeline: wgpu::ComputePipeline,
+    layout: wgpu::BindGroupLayout,
+}
+
+/// Bind groups that were made, by kernel and buffers.
+#[derive(Default)]
+struct Groups {
+    made: HashMap<(&'static str, Vec<wgpu::Buffer>), wgpu::BindGroup>,
+}
+
+/// Memory on a device. It goes back to the device's pool when it is dropped, with whatever it holds.
+pub(crate) struct Buffer {
+    buffer: Option<wgpu::Buffer>,
+    usage: BufferUsages,
+    device: Device,
+}
+
+impl Buffer {
+    /// The buffer itself. It may be larger than was asked for.
+    pub(crate) fn raw(&self) -> &wgpu::Buffer {
+        self.buffer.as_ref().expect("it is taken out by drop alone")
+    }
+
+    /// Its length in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.raw().size()
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Some(buffer) = self.buffer.take() {
+            self.device.0.free.lock().expect(LOCK).push((self.usage, buffer));
+        }
+    }
+}
+
+impl std::fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Buffer").field("size", &self.size()).finish()
+    }
+}
+
+/// One launch of a kernel over a batch.
+#[derive(Debug)]
+pub(crate) struct Launch<'a> {
+    pub(crate) kernel: &'static Kernel,
+    /// Where its [`Head`] is in the buffer of heads, in bytes: a multiple of [`HEAD_PITCH`].
+    pub(crate) head: u32,
+    /// Its buffers from binding 3 on.
+    pub(crate) buffers: Vec<&'a Buffer>,
+    /// Workgroups along x, y and z. A launch of none is left out.
+    pub(crate) grid: [u32; 3],
+}
+
+/// Distance of two heads: the offset alignment that every device has.
+pub(crate) const HEAD_PITCH: u32 = 256;
+
+/// Buffers that a kernel works on, of which the heads and the input come from the host.
+pub(crate) const STORAGE: BufferUsages =
+    BufferUsages::STORAGE.union(BufferUsages::COPY_SRC).union(BufferUsages::COPY_DST);
+
+/// The heads of a batch's launches.
+pub(crate) const HEADS: BufferUsages = BufferUsages::UNIFORM.union(BufferUsages::COPY_DST);
+
+impl Device {
+    /// Opens the adapter of this name, or the best GPU; see [`super::adapters`] for names. A software adapter is opened only by
+    /// name.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`] if there is none, or if it cannot be used.
+    pub fn open(name: Option<&str>) -> Result<Self> {
+        let (adapter, report) = adapter::choose(name)?;
+        let wanted = Features::SUBGROUP | Features::TIMESTAMP_QUERY;
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("bandfeed"),
+            required_features: adapter.features() & wanted,
+            required_limits: adapter.limits(),
+            ..Default::default()
+        };
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
+            .map_err(|e| Error::NoDevice { device: report.name.clone(), reason: e.to_string() })?;
+        let fault = Arc::new(OnceLock::new());
+        let (uncaptured, lost) = (fault.clone(), fault.clone());
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            let reason = match error {
+                wgpu::Error::OutOfMemory { .. } => {
+                    "out of memory: use smaller batches, or make fewer of them ahead (--prefetch)".to_owned()
+                }
+                other => other.to_string(),
+            };
+            let _ = uncaptured.set(reason);
+        }));
+        device.set_device_lost_callback(move |reason, message| {
+            let _ = lost.set(format!("the device is lost ({reason:?}): {message}"));
+        });
+        let wide_subgroups = report.subgroups.is_some_and(|(fewest, _)| fewest >= 32);
+        Ok(Self(Arc::new(Inner {
+            report,
+            device,
+            queue,
+            wide_subgroups,
+            fault,
+            pipelines: Mutex::default(),
+            groups: Mutex::default(),
+            free: Mutex::default(),
+        })))
+    }
+
+    /// What is known of the adapter.
+    pub fn report(&self) -> &AdapterReport {
+        &self.0.report
+    }
+
+    /// The device itself, for whoever shares it.
+    pub fn raw(&self) -> (&wgpu::Device, &wgpu::Queue) {
+        (&self.0.device, &self.0.queue)
+    }
+
+    /// Largest buffer in bytes that a kernel can be given.
+    pub(crate) fn largest_buffer(&self) -> u64 {
+        self.0.report.largest_buffer
+    }
+
+    /// # Errors
+    /// [`Error::Device`] once anything has gone wrong that no call could tell.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.0.fault.get() {
+            Some(reason) => Err(self.error(reason.clone())),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn error(&self, reason: impl Into<String>) -> Error {
+        Error::Device { device: self.0.report.name.clone(), reason: reason.into() }
+    }
+
+    /// A buffer of at least `size` bytes and of any content, from the pool where one fits.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if it is more than the device has, or than a kernel can be given.
+    pub(crate) fn buffer(&self, size: u64, usage: BufferUsages) -> Result<Buffer> {
+        self.check()?;
+        if size > self.largest_buffer() {
+            let reason =
+                format!("a buffer of {size} bytes, {} are the most; use smaller batches", self.largest_buffer());
+            return Err(self.error(reason));
+        }
+        // Steps of an eighth: what one batch used fits the next, which is never just as large.
+        let size = size.max(256);
+        let step = (size.next_power_of_two() / 8).max(256);
+        let size = size.next_multiple_of(step).min(self.largest_buffer());
+        {
+            let mut free = self.0.free.lock().expect(LOCK);
+            let fits =
+                |(u, buffer): &(BufferUsages, wgpu::Buffer)| *u == usage && (size..=2 * size).contains(&buffer.size());
+            if let Some(found) = free.iter().position(fits) {
+                let (usage, buffer) = free.swap_remove(found);
+                return Ok(Buffer { buffer: Some(buffer), usage, device: self.clone() });
+            }
+        }
+        let scope = self.0.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
+        let buffer = self.0.device.create_buffer(&descriptor);
+        if pollster::block_on(scope.pop()).is_some() {
+            return Err(self.error(format!(
+                "out of memory for {:.0} MB: use smaller batches, or make fewer of them ahead (--prefetch)",
+                size as f64 * 1e-6
+            )));
+        }
+        self.check()?;
+        Ok(Buffer { buffer: Some(buffer), usage, device: self.clone() })
+    }
+
+    /// Copies `data` to the start of `buffer` before whatever is submitted next.
+    pub(crate) fn upload(&self, buffer: &Buffer, data: &[u8]) {
+        self.0.queue.write_buffer(buffer.raw(), 0, data);
+    }
+
+    /// The first `size` bytes of `buffer`, after all that was submitted before. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device fails or does not answer.
+    pub(crate) fn download(&self, buffer: &Buffer, size: u64) -> Result<Vec<u8>> {
+        let staging = self.buffer(size, BufferUsages::MAP_READ | BufferUsages::COPY_DST)?;
+        let mut encoder = self.0.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(buffer.raw(), 0, staging.raw(), 0, size.next_multiple_of(4));
+        self.0.queue.submit([encoder.finish()]);
+        let slice = staging.raw().slice(..size.next_multiple_of(4));
+        let (told, answer) = std::sync::mpsc::channel();
+        slice.map_async(wgpu::MapMode::Read, move |result| {
+            let _ = told.send(result);
+        });
+        self.wait(None)?;
+        match answer.try_recv() {
+            Ok(Ok(())) => {}
+            _ => return Err(self.error("its memory could not be read")),
+        }
+        let view = slice.get_mapped_range().map_err(|e| self.error(format!("its memory could not be read: {e}")))?;
+        let bytes = view[..size as usize].to_vec();
+        drop(view);
+        staging.raw().unmap();
+        self.check()?;
+        Ok(bytes)
+    }
+
+    /// Blocks until a submission, or all of them, has been executed.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device fails or does not answer in two minutes.
+    pub(crate) fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        let wait = PollType::Wait { submission_index: submission, timeout: Some(PATIENCE) };
+        match self.0.device.poll(wait) {
+            Ok(_) => self.check(),
+            Err(error) => {
+                self.check()?;
+                Err(self.error(format!("no answer in {} s: {error}", PATIENCE.as_secs())))
+            }
+        }
+    }
+
+    fn pipeline(&self, kernel: &'static Kernel) -> Result<Arc<Pipeline>> {
+        let mut pipelines = self.0.pipelines.lock().expect(LOCK);
+        if let Some(pipeline) = pipelines.get(kernel.stem) {
+            return Ok(pipeline.clone());
+        }
+        let source = kernel.subgroups.filter(|_| self.0.wide_subgroups).unwrap_or(kernel.source);
+        let text = full_source(source);
+        let device = &self.0.device;
+        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(kernel.stem),
+            source: wgpu::ShaderSource::Wgsl(text.into()),
+        });
+        let storage = |access| wgpu::BindingType::Buffer {
+            ty: wgpu::BufferBindingType::Storage { read_only: access == Access::Read },
+            has_dynamic_offset: false,
+            min_binding_size: None,
+        };
+        let head = wgpu::BindingType::Buffer {
+            ty: wgpu::BufferBindingType::Uniform,
+            has_dynamic_offset: true,
+            min_binding_size: wgpu::BufferSize::new(size_of::<Head>() as u64),
+        };
+        let types = [head, storage(Access::Read), storage(Access::Read)];
+        let types = types.into_iter().chain(kernel.buffers.iter().map(|access| storage(*access)));
+        let entries: Vec<_> = (0..)
+            .zip(types)
+            .map(|(binding, ty)| wgpu::BindGroupLayoutEntry {
+                binding,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty,
+                count: None,
+            })
+            .collect();
+        let layout =
+            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: None,
+            bind_group_layouts: &[Some(&layout)],
+            ..Default::default()
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(kernel.stem),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: Default::default(),
+            cache: None,
+        });
+        if let Some(error) = pollster::block_on(scope.pop()) {
+            return Err(self.error(format!("shaders/{}.wgsl: {error}", kernel.stem)));
+        }
+        let pipeline = Arc::new(Pipeline { pipeline, layout });
+        pipelines.insert(kernel.stem, pipeline.clone());
+        Ok(pipeline)
+    }
+
+    fn group(&self, kernel: &'static Kernel, pipeline: &Pipeline, buffers: Vec<wgpu::Buffer>) -> wgpu::BindGroup {
+        let mut groups = self.0.groups.lock().expect(LOCK);
+        // A batch takes some twenty; what is far above that is of stages that are over.
+        if groups.made.len() > 1000 {
+            groups.made.clear();
+        }
+        let key = (kernel.stem, buffers);
+        if let Some(group) = groups.made.get(&key) {
+            return group.clone();
+        }
+        let entries: Vec<_> = (0..).zip(&key.1).map(|(binding, buffer)| bind(binding, buffer)).collect();
+        let group = self.0.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(kernel.stem),
+            layout: &pipeline.layout,
+            entries: &entries,
+        });
+        groups.made.insert(key, group.clone());
+        group
+    }
+
+    /// Adds launches to `encoder`, each after the one before: what a launch writes, the next ones see. `heads` and `input` are
+    /// theirs all.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if a shader does not compile.
+    pub(crate) fn encode(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        heads: &Buffer,
+        input: &Buffer,
+        launches: &[Launch<'_>],
+        mut timed: impl FnMut(&'static str) -> Option<(wgpu::QuerySet, u32)>,
+    ) -> Result<()> {
+        for launch in launches.iter().filter(|launch| !launch.grid.contains(&0)) {
+            let kernel = launch.kernel;
+            assert_eq!(launch.buffers.len(), kernel.buffers.len(), "{}: buffers as its kernel says", kernel.stem);
+            let pipeline = self.pipeline(kernel)?;
+            let own = launch.buffers.iter().map(|buffer| buffer.raw().clone());
+            let buffers = [heads.raw(), input.raw(), input.raw()].into_iter().cloned().chain(own).collect();
+            let group = self.group(kernel, &pipeline, buffers);
+            let timed = timed(kernel.stem);
+            let timestamp_writes = timed.as_ref().map(|(query_set, at)| wgpu::ComputePassTimestampWrites {
+                query_set,
+                beginning_of_pass_write_index: Some(*at),
+                end_of_pass_write_index: Some(*at + 1),
+            });
+            let mut pass =
+                encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(kernel.stem), timestamp_writes });
+            pass.set_pipeline(&pipeline.pipeline);
+            pass.set_bind_group(0, &group, &[launch.head]);
+            let [x, y, z] = launch.grid;
+            pass.dispatch_workgroups(x, y, z);
+        }
+        Ok(())
+    }
+}
+
+/// Binds all of a buffer, or of the heads one.
+fn bind(binding: u32, buffer: &wgpu::Buffer) -> wgpu::BindGroupEntry<'_> {
+    let head = wgpu::BufferSize::new(size_of::<Head>() as u64);
+    let size = head.filter(|_| binding == 0);
+    wgpu::BindGroupEntry {
+        binding,
+        resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset: 0, size }),
+    }
+}
+
+/// A shader's text with what every shader has.
+pub(crate) fn full_source(source: &str) -> String {
+    format!("{source}\n{}", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/common.wgsl")))
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Device").field("adapter", &self.0.report).finish_non_exhaustive()
+    }
+}
