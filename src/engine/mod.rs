@@ -3,7 +3,7 @@
 //! The plan holds every random number, so that all engines make the same pixels from it. The loader knows an engine only by
 //! these three traits, which ask nothing about where the pixels are: the engine owns the batch in the making ([`Canvas`]).
 //! The CPU engine finishes a sample in [`Worker::run`]. An engine that works on whole batches stages the sample's bytes and plan
-//! there, and makes its few launches in [`Canvas::finish`].
+//! there, and makes its few launches in [`Canvas::submit`].
 
 mod cpu;
 mod host;
@@ -48,8 +48,28 @@ pub trait Engine: Send + Sync {
 
 /// A batch in the making: one slot for each sample.
 pub trait Canvas: Any + Send + Sync {
-    /// The batch, of the slots in `made` (increasing), in that order, mixed as `mixing` says. Called once, after every slot's
-    /// [`Worker::run`] has returned.
+    /// Starts what can be done once every slot's [`Worker::run`] has returned: the slots in `made` hold samples. Called on the
+    /// thread that ended the last of them, and once more after slots that were [`Canvas::refused`] were run again. The time it
+    /// took is counted as upload.
+    ///
+    /// # Errors
+    /// Whatever a device meets.
+    fn submit(&self, made: &[usize], mixing: Option<&Mixing>) -> Result<Duration> {
+        let _ = (made, mixing);
+        Ok(Duration::ZERO)
+    }
+
+    /// Slots whose images the device found damaged, after [`Canvas::submit`]: each is run again, and must be made without the
+    /// device then, so that what becomes of a damaged file is decided by one decoder. Blocks until the device has told.
+    ///
+    /// # Errors
+    /// As [`Canvas::submit`].
+    fn refused(&self) -> Result<Vec<usize>> {
+        Ok(Vec::new())
+    }
+
+    /// The batch, of the slots in `made` (increasing), in that order, mixed as `mixing` says: the same as at the last
+    /// [`Canvas::submit`]. Called once, when no slot is refused any more.
     ///
     /// # Errors
     /// Whatever an engine meets that does its work here.

@@ -59,8 +59,12 @@ impl Sums {
     fn rendered(&self, made: &Made) {
         add(&self.augment, made.augment);
         add(&self.band, made.band);
-        if !made.upload.is_zero() {
-            add(&self.upload, made.upload);
+        self.uploaded(made.upload);
+    }
+
+    pub(super) fn uploaded(&self, time: Duration) {
+        if !time.is_zero() {
+            add(&self.upload, time);
         }
     }
 
@@ -118,9 +122,9 @@ pub struct Counters {
     /// Resized crop, flip, band crop, normalisation and the write into the batch. Where they are fused they are one linear map,
     /// which cannot be told apart.
     pub band: f64,
-    /// Copies to the device. 0 for the CPU engine, which writes where the batch is.
+    /// Copies to the device, and its launches. 0 for the CPU engine, which writes where the batch is.
     pub upload: f64,
-    /// Mixing and closing up of whole batches, on the consumer's thread (one thread's time).
+    /// Mixing and closing up of whole batches, or waiting for the device, on the consumer's thread (one thread's time).
     pub finish: f64,
     /// Workers with nothing to do: all the batches that may be made ahead are made, or their last samples are under way with
     /// other workers. Most of the time of a loader that waits for its consumer.

@@ -28,7 +28,6 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::plan::{self, SampleKey};
 use crate::recipe::ReplayMode;
-use crate::rng::{Draw, Purpose};
 use crate::schedule::{Schedule, Stage, StageReplay};
 use crate::source::Source;
 use crossbeam::channel::{Receiver, Sender};
@@ -98,6 +97,8 @@ pub struct Loader {
     planned: State,
     /// The samples to make; the receiver is for taking back what nobody wants any more.
     queue: Option<(Sender<Task>, Receiver<Task>)>,
+    /// The samples to make again for the batch that is handed out next; closed with `queue`.
+    urgent: Option<Sender<Task>>,
     threads: Vec<JoinHandle<()>>,
     /// Batches of nothing but skipped samples, up to now without another between.
     empty: usize,
@@ -159,18 +160,21 @@ impl Loader {
             recipe,
             seed,
             evaluate,
+            shard: builder.shard,
             on_bad_file: builder.on_bad_file,
             bad_files: Default::default(),
             damaged_files: Default::default(),
             sums: Default::default(),
         });
         let (tasks, queue) = crossbeam::channel::unbounded::<Task>();
+        let (urgent, first) = crossbeam::channel::unbounded::<Task>();
         let mut threads = Vec::with_capacity(workers);
         for number in 0..workers {
-            let (shop, queue, mut engine) = (shop.clone(), queue.clone(), builder.engine.worker()?);
+            let (shop, first, queue) = (shop.clone(), first.clone(), queue.clone());
+            let mut engine = builder.engine.worker()?;
             let thread = std::thread::Builder::new()
                 .name(format!("bandfeed-{number}"))
-                .spawn(move || shop.work(&mut *engine, &queue))
+                .spawn(move || shop.work(&mut *engine, &first, &queue))
                 .map_err(|e| {
                     Error::config("workers", format!("thread {number} of {workers} cannot be started: {e}"))
                 })?;
@@ -189,6 +193,7 @@ impl Loader {
             delivered: state.clone(),
             planned: state,
             queue: Some((tasks, queue)),
+            urgent: Some(urgent),
             threads,
             empty: 0,
             broken: false,
@@ -380,14 +385,28 @@ impl Loader {
         self.shop.recipe.magnitude_at(stage, self.last_magnitude, progress)
     }
 
-    /// The random numbers of one batch's mixing; ranks have their own.
-    fn mix_draw(&self, step: u64) -> Draw {
-        Draw::at(self.shop.seed, step, u64::from(self.course.shard.rank), Purpose::Mix)
+    /// Has made again what the device refused of a job that is done.
+    fn settle(&self, job: &Arc<Job>) -> Result<()> {
+        let refused = job.refused()?;
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let urgent = self.urgent.as_ref().expect("the queues are open until the loader is dropped");
+        for slot in refused {
+            urgent.send(Task { job: job.clone(), slot }).expect("a worker waits for it, and holds a receiver");
+        }
+        job.wait();
+        match job.refused()?.first() {
+            None => Ok(()),
+            Some(slot) => Err(Error::Worker { message: format!("slot {slot} was refused twice") }),
+        }
     }
 
     /// The batch of a job that is done; slots that were skipped are closed up.
-    fn collect(&mut self, job: &Job) -> Result<Batch> {
-        let (canvas, outcomes) = job.take();
+    fn collect(&mut self, job: &Arc<Job>) -> Result<Batch> {
+        let start = Instant::now();
+        self.settle(job)?;
+        let (canvas, outcomes, submitted) = job.take();
         let (mut made, mut labels, mut indices) = (Vec::new(), Vec::new(), Vec::new());
         let (mut failure, mut skipped) = (None, None);
         for (slot, outcome) in outcomes.into_iter().enumerate() {
@@ -416,10 +435,7 @@ impl Loader {
         }
         let Step { number, epoch, progress, ref stage, ref positions } = job.step;
         let fresh = made.partition_point(|&slot| slot < positions.len());
-        let (mut draw, recipe) = (self.mix_draw(number), &self.shop.recipe);
-        let mix = recipe.mix.as_ref().filter(|_| !self.shop.evaluate);
-        let mixing = mix.and_then(|mix| mix.draw(&mut draw, made.len(), stage.band));
-        let start = Instant::now();
+        let mixing = submitted?;
         let _span = tracing::debug_span!("mix", step = number).entered();
         let images = canvas.finish(&made, mixing.as_ref())?;
         self.shop.sums.finished(start.elapsed());
@@ -471,7 +487,7 @@ impl std::iter::FusedIterator for Loader {}
 impl Drop for Loader {
     fn drop(&mut self) {
         self.cancel();
-        drop(self.queue.take());
+        drop((self.queue.take(), self.urgent.take()));
         for thread in self.threads.drain(..) {
             // A worker catches its samples' panics; one that died all the same has nothing left to tell.
             let _ = thread.join();

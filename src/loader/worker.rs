@@ -1,17 +1,20 @@
 //! The threads that make samples, and the batch in the making that they share.
 
+use super::Shard;
 use super::bad_files::{OnBadFile, Report};
 use super::counters::Sums;
 use super::cursor::Step;
 use super::replay::{Entry, KeptSample};
 use crate::engine::{Canvas, Encoded, Kept, Made, SampleError, Worker};
 use crate::error::{Error, Result};
+use crate::mix::Mixing;
 use crate::plan::{self, SampleKey, SamplePlan};
 use crate::recipe::{Recipe, ReplayMode};
 use crate::rng::{Draw, Purpose};
 use crate::shape::Size;
 use crate::source::Source;
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded, select_biased};
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -49,6 +52,8 @@ pub(super) struct Job {
     /// Empty once the batch was taken.
     canvas: RwLock<Option<Box<dyn Canvas>>>,
     outcomes: Mutex<Vec<Option<Outcome>>>,
+    /// What the batch was submitted with, or why it could not be.
+    submitted: Mutex<Result<Option<Mixing>>>,
     remaining: AtomicUsize,
     done: Sender<()>,
     finished: Receiver<()>,
@@ -80,6 +85,7 @@ impl Job {
             cancelled: AtomicBool::new(false),
             canvas: RwLock::new(Some(canvas)),
             outcomes: Mutex::new((0..samples).map(|_| None).collect()),
+            submitted: Mutex::new(Ok(None)),
             remaining: AtomicUsize::new(samples),
             done,
             finished,
@@ -100,19 +106,50 @@ impl Job {
         !self.finished.is_empty()
     }
 
-    /// Canvas and outcomes, once, of a job that [`Job::wait`] returned for.
-    pub(super) fn take(&self) -> (Box<dyn Canvas>, Vec<Outcome>) {
+    /// Slots to make again, of a job that [`Job::wait`] returned for: the device found their files damaged. Blocks until it has
+    /// told.
+    pub(super) fn refused(&self) -> Result<Vec<usize>> {
+        let canvas = self.canvas.read().expect(LOCK);
+        let refused = canvas.as_deref().expect("a batch is asked before it is taken").refused()?;
+        if !refused.is_empty() {
+            let mut outcomes = self.outcomes.lock().expect(LOCK);
+            refused.iter().for_each(|&slot| outcomes[slot] = None);
+            while self.finished.try_recv().is_ok() {}
+            self.remaining.store(refused.len(), Ordering::Release);
+        }
+        Ok(refused)
+    }
+
+    /// Canvas, outcomes and mixing, once, of a job that [`Job::wait`] returned for.
+    ///
+    /// # Errors
+    /// Why the batch could not be submitted.
+    pub(super) fn take(&self) -> (Box<dyn Canvas>, Vec<Outcome>, Result<Option<Mixing>>) {
         assert_eq!(self.remaining.load(Ordering::Acquire), 0, "a batch is taken after its last sample");
         let canvas = self.canvas.write().expect(LOCK).take().expect("a batch is taken once");
         let outcomes = std::mem::take(&mut *self.outcomes.lock().expect(LOCK));
-        (canvas, outcomes.into_iter().map(|outcome| outcome.expect("every slot has ended")).collect())
+        let submitted = std::mem::replace(&mut *self.submitted.lock().expect(LOCK), Ok(None));
+        (canvas, outcomes.into_iter().map(|outcome| outcome.expect("every slot has ended")).collect(), submitted)
     }
 
-    fn end(&self, slot: usize, outcome: Outcome) {
+    /// Whether it was the last one.
+    fn end(&self, slot: usize, outcome: Outcome) -> bool {
         self.outcomes.lock().expect(LOCK)[slot] = Some(outcome);
-        if self.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.done.send(()).expect("the job holds a receiver itself");
+        self.remaining.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// Slots with a sample, if nothing keeps the batch from being made.
+    fn made(&self) -> Option<Vec<usize>> {
+        let outcomes = self.outcomes.lock().expect(LOCK);
+        let mut made = Vec::with_capacity(outcomes.len());
+        for (slot, outcome) in outcomes.iter().enumerate() {
+            match outcome {
+                Some(Outcome::Made { .. }) => made.push(slot),
+                Some(Outcome::Skipped(_)) => {}
+                _ => return None,
+            }
         }
+        Some(made)
     }
 }
 
@@ -122,6 +159,7 @@ pub(super) struct Shop {
     pub(super) recipe: Recipe,
     pub(super) seed: u64,
     pub(super) evaluate: bool,
+    pub(super) shard: Shard,
     pub(super) on_bad_file: OnBadFile,
     pub(super) bad_files: Report,
     pub(super) damaged_files: Report,
@@ -147,12 +185,16 @@ enum Fault {
 }
 
 impl Shop {
-    /// Makes samples until the queue is closed.
-    pub(super) fn work(&self, engine: &mut dyn Worker, tasks: &Receiver<Task>) {
+    /// Makes samples until the queues are closed; those of `urgent`, which a consumer waits for, before others.
+    pub(super) fn work(&self, engine: &mut dyn Worker, urgent: &Receiver<Task>, tasks: &Receiver<Task>) {
         let mut buffer = Vec::new();
         loop {
             let idle = Instant::now();
-            let Ok(Task { job, slot }) = tasks.recv() else { return };
+            let task = select_biased! {
+                recv(urgent) -> task => task,
+                recv(tasks) -> task => task,
+            };
+            let Ok(Task { job, slot }) = task else { return };
             self.sums.idle(idle.elapsed());
             let outcome = if job.cancelled.load(Ordering::Relaxed) {
                 Outcome::Cancelled
@@ -163,8 +205,28 @@ impl Shop {
                 catch_unwind(AssertUnwindSafe(|| self.sample(engine, &job, slot, canvas, &mut at, &mut buffer)))
                     .unwrap_or_else(|panic| Outcome::Panicked(self.panic(at, &*panic)))
             };
-            job.end(slot, outcome);
+            if job.end(slot, outcome) {
+                if !job.cancelled.load(Ordering::Relaxed) {
+                    *job.submitted.lock().expect(LOCK) = self.submit(&job);
+                }
+                job.done.send(()).expect("the job holds a receiver itself");
+            }
         }
+    }
+
+    /// Hands a batch whose samples are staged to the engine.
+    fn submit(&self, job: &Job) -> Result<Option<Mixing>> {
+        let Some(made) = job.made() else { return Ok(None) };
+        let Step { number, ref stage, .. } = job.step;
+        let mut draw = Draw::at(self.seed, number, u64::from(self.shard.rank), Purpose::Mix);
+        let mix = self.recipe.mix.as_ref().filter(|_| !self.evaluate);
+        let mixing = mix.and_then(|mix| mix.draw(&mut draw, made.len(), stage.band));
+        let _span = tracing::debug_span!("submit", step = number).entered();
+        let canvas = job.canvas.read().expect(LOCK);
+        let canvas = canvas.as_deref().expect("the canvas is there until the batch is taken");
+        let submitted = catch_unwind(AssertUnwindSafe(|| canvas.submit(&made, mixing.as_ref())));
+        self.sums.uploaded(submitted.map_err(|panic| Error::Worker { message: message(&*panic) })??);
+        Ok(mixing)
     }
 
     /// `at` is told the sample at hand, for whoever has to report a panic.
