@@ -27,7 +27,7 @@
 //! --verify` finds all.
 
 mod bands;
-mod baseline;
+pub(crate) mod baseline;
 mod fidelity;
 mod jpeg;
 mod markers;

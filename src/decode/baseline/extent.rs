@@ -42,7 +42,7 @@ pub(super) struct Part {
     /// Blocks across and down in a unit.
     pub(super) factors: (usize, usize),
     /// Columns and rows of blocks that hold samples of the image.
-    blocks: (usize, usize),
+    pub(super) blocks: (usize, usize),
     /// M of its M/8.
     pub(super) scale: usize,
     pub(super) placed: Placed,

@@ -24,6 +24,8 @@ mod huffman;
 pub(in crate::decode) mod idct;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(feature = "wgpu")]
+pub(crate) mod outline;
 pub(in crate::decode) mod pixels;
 mod rows;
 pub(in crate::decode) mod scaled;
