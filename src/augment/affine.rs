@@ -24,11 +24,11 @@ use std::ops::Range;
 pub(super) const SLACK: usize = 64;
 
 /// Largest side that the fast kernels take; their coordinates have 16 bits before the point.
-pub(super) const LARGEST_SIDE: u32 = 32767;
+pub(crate) const LARGEST_SIDE: u32 = 32767;
 
 /// Output to input: `u = a x + b y + c`, `v = d x + e y + f`, at pixel centres.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Matrix(pub(super) [f64; 6]);
+pub(crate) struct Matrix(pub(crate) [f64; 6]);
 
 impl Matrix {
     /// The input coordinate of output pixel (x, y).
@@ -41,7 +41,7 @@ impl Matrix {
 
     /// As integers of 2^-16, with the half pixel in the offsets: how Pillow finds the nearest pixel, unless a corner of the
     /// output falls too far away.
-    pub(super) fn fixed(&self, size: Size) -> Option<[i64; 6]> {
+    pub(crate) fn fixed(&self, size: Size) -> Option<[i64; 6]> {
         let [a, b, c, d, e, f] = self.0;
         let (w, h) = (f64::from(size.width), f64::from(size.height));
         let near = |x: f64, y: f64| (x * a + y * b + c).abs() < 32768.0 && (x * d + y * e + f).abs() < 32768.0;
@@ -53,7 +53,7 @@ impl Matrix {
     }
 
     /// The columns of row `y` that read inside the image.
-    fn inside(&self, size: Size, y: usize) -> Range<usize> {
+    pub(crate) fn inside(&self, size: Size, y: usize) -> Range<usize> {
         let n = size.width as usize;
         let across = within(n, self.0[0], size.width, |x| self.at(x, y).0);
         let down = within(n, self.0[3], size.height, |x| self.at(x, y).1);
@@ -92,7 +92,7 @@ fn first(n: usize, guess: f64, holds: impl Fn(usize) -> bool) -> usize {
 }
 
 /// The matrix of Pillow's `Image.rotate`, whose sine and cosine are rounded to 15 decimals.
-pub(super) fn rotation(degrees: f64, size: Size) -> Matrix {
+pub(crate) fn rotation(degrees: f64, size: Size) -> Matrix {
     let angle = -degrees.rem_euclid(360.0).to_radians();
     let (sin, cos) = (round_15(angle.sin()), round_15(angle.cos()));
     let (a, b, d, e) = (cos, sin, round_15(-angle.sin()), cos);
@@ -112,7 +112,7 @@ fn round_15(v: f64) -> f64 {
 }
 
 /// Quarter turns counter-clockwise, where Pillow only moves pixels: whole ones, and odd ones of a square.
-pub(super) fn quarter_turns(degrees: f64, size: Size) -> Option<u32> {
+pub(crate) fn quarter_turns(degrees: f64, size: Size) -> Option<u32> {
     let degrees = degrees.rem_euclid(360.0);
     match degrees {
         0.0 => Some(0),

@@ -123,7 +123,7 @@ impl Augmenter {
     }
 }
 
-/// Refuses an image that is not of its size, and arguments that mean nothing.
+/// Refuses an image that is not of its size, and what [`check_ops`] refuses.
 pub(super) fn check(image: &[u8], size: Size, ops: &[Op]) -> Result<()> {
     let Size { width, height } = size;
     let bytes = 3 * u128::from(width) * u128::from(height);
@@ -136,6 +136,11 @@ pub(super) fn check(image: &[u8], size: Size, ops: &[Op]) -> Result<()> {
             ),
         ));
     }
+    check_ops(ops)
+}
+
+/// Refuses arguments that mean nothing.
+pub(crate) fn check_ops(ops: &[Op]) -> Result<()> {
     for op in ops {
         let fine = match *op {
             Op::Color { factor } | Op::Contrast { factor } | Op::Brightness { factor } | Op::Sharpness { factor } => {

@@ -11,18 +11,18 @@ pub(super) const LARGEST_RADIUS: f32 = 4096.0;
 
 /// One of the three equal box blurs.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Boxes {
+pub(crate) struct Boxes {
     /// Whole pixels on either side.
-    pub(super) reach: usize,
+    pub(crate) reach: usize,
     /// Weight of the whole pixels.
-    whole: u32,
+    pub(crate) whole: u32,
     /// Weight of the two at the ends.
-    end: u32,
+    pub(crate) end: u32,
 }
 
 impl Boxes {
     /// The boxes whose variances add up to `radius` squared; none if that is no blur. In Pillow's mixture of f32 and f64.
-    pub(super) fn of(radius: f32) -> Option<Self> {
+    pub(crate) fn of(radius: f32) -> Option<Self> {
         let variance = radius * radius / 3.0;
         let length = (12.0 * f64::from(variance) + 1.0).sqrt() as f32;
         let whole = ((f64::from(length) - 1.0) / 2.0).floor() as f32;

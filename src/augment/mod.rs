@@ -9,10 +9,10 @@
 //! (`randaugment.md` §2), because that is what the recipes of vision transformers were tuned with; [`mod@reference`] is the
 //! slow and obvious version of the same.
 
-mod affine;
-mod augmenter;
+pub(crate) mod affine;
+pub(crate) mod augmenter;
 mod blend;
-mod blur;
+pub(crate) mod blur;
 mod hue;
 mod interpolation;
 mod jitter;
