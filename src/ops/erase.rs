@@ -143,7 +143,7 @@ fn pairs(key: [u32; 2], index: u32) -> ([f32; RUN], [f32; RUN]) {
 }
 
 /// The two words of a key that [`pair`] takes: a bijection.
-fn spread(key: u64) -> [u32; 2] {
+pub(crate) fn spread(key: u64) -> [u32; 2] {
     let (low, high) = (key as u32, (key >> 32) as u32);
     let k = hash(low ^ hash(high));
     [k, hash(high.wrapping_add(k))]

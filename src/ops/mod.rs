@@ -7,11 +7,11 @@
 //! [`Renderer`] runs the whole of it for one sample, step by step or fused into one linear map; [`resize`],
 //! [`normalize`] and [`crate::band`] are the steps alone.
 
-mod erase;
+pub(crate) mod erase;
 mod mix;
-mod normalize;
-mod render;
-mod resize;
+pub(crate) mod normalize;
+pub(crate) mod render;
+pub(crate) mod resize;
 pub(crate) mod separable;
 pub(crate) mod simd;
 pub(crate) mod weights;
@@ -45,10 +45,8 @@ impl<'a> View<'a> {
     /// # Errors
     /// [`Error::Config`] with the bytes there are and the bytes there should be.
     pub fn check(&self) -> Result<()> {
+        not_empty(self.size)?;
         let Size { width, height } = self.size;
-        if self.size.pixels() == 0 {
-            return Err(Error::config("pixels", format!("{width}x{height}: expected at least one pixel")));
-        }
         if !self.holds_its_pixels() {
             let (len, stride) = (self.pixels.len(), self.stride);
             return Err(Error::config(
@@ -69,6 +67,18 @@ impl<'a> View<'a> {
     pub(crate) fn row(&self, y: usize) -> &'a [u8] {
         &self.pixels[y * self.stride..][..3 * self.size.width as usize]
     }
+}
+
+/// Refuses an image without pixels.
+///
+/// # Errors
+/// [`Error::Config`] with its size.
+pub(crate) fn not_empty(size: Size) -> Result<()> {
+    if size.pixels() == 0 {
+        let Size { width, height } = size;
+        return Err(Error::config("pixels", format!("{width}x{height}: expected at least one pixel")));
+    }
+    Ok(())
 }
 
 /// RGB8 pixels, interleaved, without gaps: what a resize gives.

@@ -149,10 +149,14 @@ struct Job<'a> {
 
 impl Job<'_> {
     /// The part of the source that becomes the window.
-    fn area(&self, window: Size) -> [f64; 4] {
-        let (x, y) = (self.horizontal, self.vertical);
-        [x.origin, y.origin, x.scale * f64::from(window.width), y.scale * f64::from(window.height)]
+    fn area(&self) -> [f64; 4] {
+        area([self.horizontal, self.vertical])
     }
+}
+
+/// The part of an image that these columns and rows come from.
+pub(crate) fn area([x, y]: [Axis; 2]) -> [f64; 4] {
+    [x.origin, y.origin, x.scale * x.outputs as f64, y.scale * y.outputs as f64]
 }
 
 impl Default for Renderer {
@@ -219,41 +223,17 @@ impl Renderer {
     /// band or is cut before the augmentation, or `out` has another length; and as [`Augmenter::apply`].
     pub fn render(&mut self, src: View<'_>, area: [f64; 4], plan: &SamplePlan, out: &mut [f32]) -> Result<()> {
         src.check()?;
-        let [x, y, width, height] = fit_area(area, src.size)?;
-        let (grid, window) = (plan.crop.grid, plan.crop.window);
-        if !window.is_inside(grid) {
-            return Err(Error::config(
-                "crop.window",
-                format!("{window:?} does not lie in {}x{}", grid.width, grid.height),
-            ));
-        }
-        let output = plan.band.map_or(window.size(), |b| Size::square(b.band));
-        if let Some(BandPlan { band, crop }) = plan.band {
-            let limit = if crop == BandCrop::Lanczos { u32::MAX } else { window.width.min(window.height) };
-            if band == 0 || band > limit {
-                return Err(Error::config("band", format!("{band} of {}x{}", window.width, window.height)));
-            }
-        }
-        let cut_later = plan.band.is_some_and(|b| b.crop != BandCrop::Lanczos) && plan.augment_at == AugmentAt::Base;
-        if plan.erase_before_band && !plan.erasures.is_empty() && !cut_later {
-            let reason = "boxes before the band, but no Fourier band is cut from normalised values";
-            return Err(Error::config("erase_before_band", reason));
-        }
+        let Fit { vertical, horizontal, output } = fit(plan, src.size, area)?;
         if out.len() as u64 != 3 * output.pixels() {
             return Err(Error::config(
                 "output",
                 format!("{} values: expected 3x{}x{}", out.len(), output.height, output.width),
             ));
         }
-        let axis = |start: f64, length: f64, input: u32, grid: u32, first: u32, outputs: u32| {
-            let scale = length / f64::from(grid);
-            let origin = start + scale * f64::from(first);
-            Axis { input: input as usize, origin, scale, outputs: outputs as usize }
-        };
         let job = Job {
             src,
-            vertical: axis(y, height, src.size.height, grid.height, window.y, window.height),
-            horizontal: axis(x, width, src.size.width, grid.width, window.x, window.width),
+            vertical,
+            horizontal,
             filter: plan.crop.filter,
             flip: plan.flip,
             post: affine(plan.mean, plan.std),
@@ -298,6 +278,48 @@ impl Renderer {
         self.fourier.insert((band, size, grid), Arc::clone(&operator));
         Ok(operator)
     }
+}
+
+/// A plan on pixels that it can be run on.
+pub(crate) struct Fit {
+    /// Axes of the resize to the plan's window.
+    pub(crate) vertical: Axis,
+    pub(crate) horizontal: Axis,
+    pub(crate) output: Size,
+}
+
+/// Whether `plan` can be run on pixels of this size, of which `area` is its region.
+///
+/// # Errors
+/// As [`Renderer::render`], but for the lengths of pixels and output.
+pub(crate) fn fit(plan: &SamplePlan, size: Size, area: [f64; 4]) -> Result<Fit> {
+    let [x, y, width, height] = fit_area(area, size)?;
+    let (grid, window) = (plan.crop.grid, plan.crop.window);
+    if !window.is_inside(grid) {
+        return Err(Error::config("crop.window", format!("{window:?} does not lie in {}x{}", grid.width, grid.height)));
+    }
+    let output = plan.band.map_or(window.size(), |b| Size::square(b.band));
+    if let Some(BandPlan { band, crop }) = plan.band {
+        let limit = if crop == BandCrop::Lanczos { u32::MAX } else { window.width.min(window.height) };
+        if band == 0 || band > limit {
+            return Err(Error::config("band", format!("{band} of {}x{}", window.width, window.height)));
+        }
+    }
+    let cut_later = plan.band.is_some_and(|b| b.crop != BandCrop::Lanczos) && plan.augment_at == AugmentAt::Base;
+    if plan.erase_before_band && !plan.erasures.is_empty() && !cut_later {
+        let reason = "boxes before the band, but no Fourier band is cut from normalised values";
+        return Err(Error::config("erase_before_band", reason));
+    }
+    let axis = |start: f64, length: f64, input: u32, grid: u32, first: u32, outputs: u32| {
+        let scale = length / f64::from(grid);
+        let origin = start + scale * f64::from(first);
+        Axis { input: input as usize, origin, scale, outputs: outputs as usize }
+    };
+    Ok(Fit {
+        vertical: axis(y, height, size.height, grid.height, window.y, window.height),
+        horizontal: axis(x, width, size.width, grid.width, window.x, window.width),
+        output,
+    })
 }
 
 #[cfg(test)]

@@ -85,15 +85,9 @@ impl Resizer {
                 ));
             }
         }
-        let [x, y, width, height] = fit_area(area, src.size)?;
-        let axis = |input: u32, origin, length, outputs: u32| Axis {
-            input: input as usize,
-            origin,
-            scale: length / f64::from(outputs),
-            outputs: outputs as usize,
-        };
-        self.columns.prepare(filter, axis(src.size.width, x, width, to.width));
-        self.rows.prepare(filter, axis(src.size.height, y, height, to.height));
+        let [columns, rows] = axes(src.size, area, to)?;
+        self.columns.prepare(filter, columns);
+        self.rows.prepare(filter, rows);
         self.groups.clear();
         self.group_starts.clear();
         for i in 0..self.columns.bands.rows() {
@@ -132,7 +126,7 @@ impl Fixed {
         self.starts.push(0);
         for i in 0..self.bands.rows() {
             let (_, weights) = self.bands.row(i);
-            self.values.extend(weights.iter().map(|w| (w * f64::from(1 << PRECISION)).round() as i32));
+            self.values.extend(weights.iter().map(|w| fixed(*w)));
             self.starts.push(self.values.len());
         }
     }
@@ -148,6 +142,26 @@ impl Fixed {
         let first = rows().map(|(start, _)| start).min().unwrap_or(0);
         (first, rows().map(|(start, weights)| start + weights.len()).max().unwrap_or(0))
     }
+}
+
+/// A weight as an integer.
+pub(crate) fn fixed(weight: f64) -> i32 {
+    (weight * f64::from(1 << PRECISION)).round() as i32
+}
+
+/// Columns and rows of a resize of `area`, which lies in `src`, to `to`.
+///
+/// # Errors
+/// As [`fit_area`].
+pub(crate) fn axes(src: Size, area: [f64; 4], to: Size) -> Result<[Axis; 2]> {
+    let [x, y, width, height] = fit_area(area, src)?;
+    let axis = |input: u32, origin, length, outputs: u32| Axis {
+        input: input as usize,
+        origin,
+        scale: length / f64::from(outputs),
+        outputs: outputs as usize,
+    };
+    Ok([axis(src.width, x, width, to.width), axis(src.height, y, height, to.height)])
 }
 
 /// A sum to a byte. Its start value is one half.

@@ -87,7 +87,7 @@ impl Renderer {
         planes: &mut Vec<f32>,
     ) -> Result<()> {
         let Plain { resizer, cut, .. } = &mut self.plain;
-        resizer.resize(job.src, job.area(window), window, job.filter, image)?;
+        resizer.resize(job.src, job.area(), window, job.filter, image)?;
         if job.flip {
             mirror(image, window);
         }
