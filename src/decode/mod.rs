@@ -35,11 +35,16 @@ mod orientation;
 mod other;
 mod region;
 
+pub(crate) use bands::{factors, placed, rings};
+pub(crate) use baseline::idct::{LARGEST_SUM as LARGEST_SUM_AT_8, SAFE_SUM as SAFE_SUM_AT_8};
+pub(crate) use baseline::pixels::Placed;
+pub(crate) use baseline::scaled::{LARGEST_SUM, SAFE_SUM};
 pub use baseline::seek::{SeekGrid, SeekPoint, SeekPoints};
-pub(crate) use fidelity::chroma_scale;
 pub use fidelity::{Fidelity, SCALE_MARGIN, scale_for};
+pub(crate) use fidelity::{chroma_scale, libjpeg_scale_for};
 pub use markers::{Frame, Process};
 pub use orientation::Orientation;
+pub(crate) use region::plan_window;
 
 use crate::error::{DecodeError, Error, Result};
 use crate::packed::Record;
@@ -564,7 +569,7 @@ fn same_size(found: Size, header: &Header) -> Result<(), DecodeError> {
 }
 
 /// The record's image, if it is the header's.
-fn image_of<'r>(record: &'r Record, header: &Header) -> Result<&'r crate::packed::Image, DecodeError> {
+pub(crate) fn image_of<'r>(record: &'r Record, header: &Header) -> Result<&'r crate::packed::Image, DecodeError> {
     let image = record.image().filter(|image| image.orientation == header.orientation).ok_or_else(another)?;
     same_size(image.size, header)?;
     Ok(image)

@@ -59,7 +59,7 @@ impl Orientation {
     }
 
     /// Whether the stored columns, and the stored rows, run backwards in the oriented image.
-    const fn mirrors(self) -> (bool, bool) {
+    pub(crate) const fn mirrors(self) -> (bool, bool) {
         match self {
             Self::Normal | Self::Transpose => (false, false),
             Self::MirrorHorizontal | Self::Rotate270 => (true, false),

@@ -29,7 +29,9 @@ fn every_shader_is_some_kernel_s() {
         let path = entry.unwrap().path();
         let text = std::fs::read_to_string(&path).unwrap();
         let is_common = path.file_name().is_some_and(|name| name == "common.wgsl");
-        assert!(is_common || known.contains(text.as_str()), "{}: add its kernel to the list here", path.display());
+        // Some texts are part of several kernels.
+        let is_known = known.iter().any(|source| source.contains(text.as_str()));
+        assert!(is_common || is_known, "{}: add its kernel to the list here", path.display());
     }
 }
 

@@ -48,7 +48,7 @@ pub(crate) mod samples;
 mod shard;
 
 pub use band::{BANDS, LANES, Tile, bands_for};
-pub(crate) use band::{TILE_HEIGHT, TILE_WIDTH};
+pub(crate) use band::{PLACES, TILE_HEIGHT, TILE_WIDTH};
 pub use coefficients::{Coefficients, Colour, Component};
 pub use record::{Head, Image, Packed, Plane, Record, TileDecoder, Touched, pack, pack_reduced};
 pub use shard::{Entry, Place, Reduced, Shard, ShardWriter};

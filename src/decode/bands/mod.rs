@@ -10,7 +10,7 @@ mod lanes;
 use super::baseline::pixels::{Layout, Lines, Placed};
 use crate::error::DecodeError;
 use crate::packed::{Image, Plane, Record, TILE_HEIGHT, TILE_WIDTH, Tile, TileDecoder, Touched};
-use crate::shape::Rect;
+use crate::shape::{Rect, Size};
 use idct::{Samples, idct};
 use std::ops::Range;
 
@@ -103,21 +103,29 @@ struct Area {
 /// The components of an image at `scale`/8, each with M of its own M/8 and where it lies; `None` for factors that libjpeg refuses
 /// to upsample.
 fn components(image: &Image, scale: u8) -> Option<Vec<(usize, Placed)>> {
-    // A single component is never interleaved (ITU-T T.81 A.2.2).
-    let is_single = image.components.len() == 1;
-    let factors = |plane: &Plane| if is_single { (1, 1) } else { (plane.sampling.0.into(), plane.sampling.1.into()) };
-    let largest =
-        image.components.iter().map(factors).fold((1, 1), |most: (usize, usize), f| (most.0.max(f.0), most.1.max(f.1)));
-    let placed = |plane: &Plane| {
-        let factors = factors(plane);
+    let sampling: Vec<_> = image.components.iter().map(|plane| plane.sampling).collect();
+    placed(image.size, &sampling, scale)
+}
+
+/// The same of any image with components of these sampling factors.
+pub(crate) fn placed(image: Size, sampling: &[(u8, u8)], scale: u8) -> Option<Vec<(usize, Placed)>> {
+    let factors = factors(sampling);
+    let largest = factors.iter().fold((1, 1), |most: (usize, usize), f| (most.0.max(f.0), most.1.max(f.1)));
+    let placed = |factors: (usize, usize)| {
         let is_whole = largest.0.is_multiple_of(factors.0) && largest.1.is_multiple_of(factors.1);
-        is_whole.then(|| Placed::new(image.size, scale.into(), factors, largest))
+        is_whole.then(|| Placed::new(image, scale.into(), factors, largest))
     };
-    image.components.iter().map(placed).collect()
+    factors.into_iter().map(placed).collect()
+}
+
+/// Sampling factors as they count: a single component is never interleaved (ITU-T T.81 A.2.2).
+pub(crate) fn factors(sampling: &[(u8, u8)]) -> Vec<(usize, usize)> {
+    let is_single = sampling.len() == 1;
+    sampling.iter().map(|f| if is_single { (1, 1) } else { (f.0.into(), f.1.into()) }).collect()
 }
 
 /// Rings that decoding the image at `scale`/8 reads.
-pub(super) fn rings(image: &Image, scale: u8) -> u8 {
+pub(crate) fn rings(image: &Image, scale: u8) -> u8 {
     let components = components(image, scale).unwrap_or_default();
     components.into_iter().map(|(scale, _)| scale as u8).max().unwrap_or(8)
 }

@@ -3,9 +3,9 @@
 
 /// Sum of absolute coefficients up to which no sample leaves -512..=511 before it is limited, and every intermediate
 /// value fits where the vector version keeps it: a coefficient weighs at most 1.3871^2 / 8 = 0.2405.
-pub(in crate::decode) const SAFE_SUM: u32 = 2100;
+pub(crate) const SAFE_SUM: u32 = 2100;
 /// Sum up to which [`checked`] computes in range.
-pub(in crate::decode) const LARGEST_SUM: u32 = 32_767;
+pub(crate) const LARGEST_SUM: u32 = 32_767;
 
 const CONST_BITS: u32 = 13;
 const PASS1_BITS: u32 = 2;

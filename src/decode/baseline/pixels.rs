@@ -21,18 +21,18 @@ pub(in crate::decode) struct Layout {
 }
 
 /// Where the samples of one component lie.
-#[derive(Debug, Clone, Copy, Default)]
-pub(in crate::decode) struct Placed {
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Placed {
     /// The first column that is at hand, and the end of these.
     pub(in crate::decode) first: usize,
     pub(in crate::decode) end: usize,
     /// Pixels to a sample, across and down: 1 to 4.
-    pub(in crate::decode) ratio: (usize, usize),
+    pub(crate) ratio: (usize, usize),
     /// Columns and rows of samples in the image.
-    pub(in crate::decode) size: (usize, usize),
+    pub(crate) size: (usize, usize),
     /// Whether pixels are blended of two samples along each axis where there are two pixels to a sample, by libjpeg's
     /// triangle filter. Else samples are repeated. Only for ratios of 2 along one axis and 1 or 2 along the other.
-    pub(in crate::decode) is_smooth: bool,
+    pub(crate) is_smooth: bool,
 }
 
 impl Placed {

@@ -12,9 +12,9 @@
 //! passes, at most 0.13 from the weights.
 
 /// Sum of absolute coefficients up to which the values between the passes, `4 sqrt(2)` times as large, fit in 16 bits.
-pub(in crate::decode) const SAFE_SUM: u32 = 5700;
+pub(crate) const SAFE_SUM: u32 = 5700;
 /// Sum up to which [`plain`] computes in range: `4 sqrt(2)` by `8192 sqrt(2)` of it fit in 32 bits.
-pub(in crate::decode) const LARGEST_SUM: u32 = 30_000;
+pub(crate) const LARGEST_SUM: u32 = 30_000;
 
 const CONST_BITS: u32 = 13;
 const PASS1_BITS: u32 = 2;

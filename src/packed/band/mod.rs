@@ -46,7 +46,7 @@ pub fn bands_for(rings: u8) -> usize {
 }
 
 /// All 64 places in the order of the record: band by band, ring by ring, in a ring as in the zigzag.
-const PLACES: [u8; 64] = places();
+pub(crate) const PLACES: [u8; 64] = places();
 
 const fn places() -> [u8; 64] {
     let mut places = [0; 64];

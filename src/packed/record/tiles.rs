@@ -85,27 +85,9 @@ impl TileDecoder {
         mut take: impl FnMut(u32, u32, &mut Tile),
     ) -> Result<Touched, DecodeError> {
         let bands = bands_for(rings);
-        let image = record.image().ok_or_else(|| DecodeError::unsupported("the record holds a file and no bands"))?;
-        let plane = &image.components[component];
-        assert!(blocks.is_inside(plane.blocks), "{blocks:?} is empty or not inside {:?}", plane.blocks);
+        let (payloads, mut touched) = self.locate(record, component, rings, blocks)?;
+        let plane = &record.image().expect("located chunks are of an image").components[component];
         let tiling = Tiling::new(plane.blocks);
-        let mut touched = Touched::default();
-        let mut payloads: [&[u8]; BANDS] = [&[]; BANDS];
-        for (band, payload) in payloads[..bands].iter_mut().enumerate() {
-            let (section, chunks) = (&image.bands[band], &plane.chunks[band]);
-            record.checked(&section.index, section.index_crc, &format!("index of band {band}"))?;
-            // To the section's end, so that a chunk's last bits can be looked at together with what follows.
-            *payload = record.range(&(chunks.payload.start..section.end), &format!("band {band}"))?;
-            let index = record.range(&(chunks.index.start..section.end), &format!("band {band}"))?;
-            touched.index += section.index.end - section.index.start;
-            let len = chunks.payload.end - chunks.payload.start;
-            read_index(index, chunks.width, tiling.count(), len, &mut self.starts[band]).ok_or_else(|| {
-                let at = chunks.index.start;
-                DecodeError::corrupt(format!(
-                    "the lengths of band {band}, component {component}, at byte {at}, do not add up"
-                ))
-            })?;
-        }
         let columns = blocks.x / TILE_WIDTH..(blocks.x + blocks.width).div_ceil(TILE_WIDTH);
         for row in blocks.y / TILE_HEIGHT..(blocks.y + blocks.height).div_ceil(TILE_HEIGHT) {
             for column in columns.clone() {
@@ -129,6 +111,71 @@ impl TileDecoder {
             }
         }
         Ok(touched)
+    }
+
+    /// As [`TileDecoder::decode`], but gives the chunks as they are: band by band and row by row of tiles the bytes of the row's
+    /// chunks, which lie one after another, and where in these each begins and the last ends.
+    ///
+    /// # Errors
+    /// As [`TileDecoder::decode`], except that no chunk is looked at.
+    ///
+    /// # Panics
+    /// As [`TileDecoder::decode`].
+    pub(crate) fn chunks(
+        &mut self,
+        record: &Record,
+        component: usize,
+        rings: u8,
+        blocks: Rect,
+        mut take: impl FnMut(&[u8], &mut dyn Iterator<Item = u64>),
+    ) -> Result<Touched, DecodeError> {
+        let (payloads, mut touched) = self.locate(record, component, rings, blocks)?;
+        let plane = &record.image().expect("located chunks are of an image").components[component];
+        let all = Tiling::new(plane.blocks).columns as usize;
+        let [left, right] = [blocks.x / TILE_WIDTH, (blocks.x + blocks.width).div_ceil(TILE_WIDTH)];
+        let rows = blocks.y / TILE_HEIGHT..(blocks.y + blocks.height).div_ceil(TILE_HEIGHT);
+        for (payload, starts) in payloads.iter().zip(&self.starts).take(bands_for(rings)) {
+            for row in rows.clone() {
+                let first = row as usize * all;
+                let starts = &starts[first + left as usize..=first + right as usize];
+                let (start, end) = (starts[0], starts[starts.len() - 1]);
+                touched.payload += end - start;
+                take(&payload[start as usize..end as usize], &mut starts.iter().map(|at| at - start));
+            }
+        }
+        Ok(touched)
+    }
+
+    /// The payloads of the component's bands that hold these rings, each to the end of its section, with `starts` filled.
+    fn locate<'a>(
+        &mut self,
+        record: &Record<'a>,
+        component: usize,
+        rings: u8,
+        blocks: Rect,
+    ) -> Result<([&'a [u8]; BANDS], Touched), DecodeError> {
+        let image = record.image().ok_or_else(|| DecodeError::unsupported("the record holds a file and no bands"))?;
+        let plane = &image.components[component];
+        assert!(blocks.is_inside(plane.blocks), "{blocks:?} is empty or not inside {:?}", plane.blocks);
+        let tiling = Tiling::new(plane.blocks);
+        let mut touched = Touched::default();
+        let mut payloads: [&[u8]; BANDS] = [&[]; BANDS];
+        for (band, payload) in payloads[..bands_for(rings)].iter_mut().enumerate() {
+            let (section, chunks) = (&image.bands[band], &plane.chunks[band]);
+            record.checked(&section.index, section.index_crc, &format!("index of band {band}"))?;
+            // To the section's end, so that a chunk's last bits can be looked at together with what follows.
+            *payload = record.range(&(chunks.payload.start..section.end), &format!("band {band}"))?;
+            let index = record.range(&(chunks.index.start..section.end), &format!("band {band}"))?;
+            touched.index += section.index.end - section.index.start;
+            let len = chunks.payload.end - chunks.payload.start;
+            read_index(index, chunks.width, tiling.count(), len, &mut self.starts[band]).ok_or_else(|| {
+                let at = chunks.index.start;
+                DecodeError::corrupt(format!(
+                    "the lengths of band {band}, component {component}, at byte {at}, do not add up"
+                ))
+            })?;
+        }
+        Ok((payloads, touched))
     }
 }
 

@@ -1,0 +1,184 @@
+//! Where the samples of a batch lie in the device's memory, and the kernels' parameters for it.
+
+use super::picture::{Part, Picture};
+use super::stage::{Source, Staged};
+use super::{BandsParams, IdctParams, PixelsParams};
+use crate::packed::{Colour, TILE_HEIGHT, TILE_WIDTH};
+
+/// Where one sample lies, in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Place {
+    /// By component, where the Huffman kernel writes the needed blocks.
+    pub(crate) coefficients: [u32; 4],
+    /// By component.
+    pub(crate) planes: [u32; 4],
+    /// Dense: a row has as many words as the sample has columns.
+    pub(crate) pixels: u32,
+}
+
+/// Words of the buffers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Sizes {
+    pub(crate) coefficients: u64,
+    pub(crate) planes: u64,
+    pub(crate) pixels: u64,
+}
+
+/// Gives each sample its place. `None` where a buffer has more words than can be counted.
+pub(crate) fn place(samples: &[&Staged]) -> Option<(Vec<Place>, Sizes)> {
+    let mut sizes = Sizes::default();
+    let mut places = Vec::with_capacity(samples.len());
+    for sample in samples {
+        let mut place = Place { pixels: u32::try_from(sizes.pixels).ok()?, ..Place::default() };
+        sizes.pixels += sample.pixel_words();
+        let picture = match &sample.source {
+            Source::Coefficients { picture, .. } | Source::Record { picture, .. } => Some(picture),
+            Source::Pixels { .. } => None,
+        };
+        for (i, part) in picture.into_iter().flat_map(|picture| picture.parts.iter().enumerate()) {
+            place.planes[i] = u32::try_from(sizes.planes).ok()?;
+            sizes.planes += part.words();
+            if matches!(sample.source, Source::Coefficients { from_host: None, .. }) {
+                place.coefficients[i] = u32::try_from(sizes.coefficients).ok()?;
+                sizes.coefficients += part.coefficient_words();
+            }
+        }
+        places.push(place);
+    }
+    let is_counted = [sizes.coefficients, sizes.planes, sizes.pixels].into_iter().all(|words| words <= u32::MAX.into());
+    is_counted.then_some((places, sizes))
+}
+
+/// Parameters of the kernels and their grids. A grid of none is not launched.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Batch {
+    pub(crate) idct: Vec<IdctParams>,
+    pub(crate) bands: Vec<BandsParams>,
+    pub(crate) pixels: Vec<PixelsParams>,
+    pub(crate) idct_grid: [u32; 3],
+    pub(crate) bands_grid: [u32; 3],
+    pub(crate) pixels_grid: [u32; 3],
+}
+
+/// Workgroups along x.
+const ROW: u64 = 32768;
+
+/// A grid of the most workgroups that an entry needs, for so many entries.
+fn grid(most: u64, entries: usize) -> [u32; 3] {
+    [most.min(ROW) as u32, most.div_ceil(ROW) as u32, entries as u32]
+}
+
+impl Batch {
+    /// For the samples, each with its place and its first word in the input. A sample's number in `status` is that of the order
+    /// here.
+    ///
+    /// # Panics
+    /// If there are more than 16383 samples: a grid has no more than 65535 entries, and a sample has up to four.
+    pub(crate) fn new<'a>(samples: impl IntoIterator<Item = (&'a Staged, &'a Place, u32)>) -> Self {
+        let mut batch = Self::default();
+        let (mut idct, mut bands, mut pixels) = (0, 0, 0);
+        for (number, (sample, place, base)) in (0..).zip(samples) {
+            assert!(number < 16383, "a batch has fewer samples than that");
+            pixels = pixels.max(sample.size.pixels().div_ceil(256));
+            match &sample.source {
+                Source::Coefficients { picture, steps, from_host } => {
+                    for (i, part) in picture.parts.iter().enumerate() {
+                        idct = idct.max(part.tiles.pixels());
+                        batch.idct.push(IdctParams {
+                            sample: number,
+                            coefficients: from_host.map_or(place.coefficients[i], |from_host| base + from_host[i]),
+                            from_host: from_host.is_some().into(),
+                            steps: base + steps[i],
+                            plane: place.planes[i],
+                            side: part.side,
+                            limit: part.largest_sum(),
+                            width: part.blocks.width,
+                            height: part.blocks.height,
+                        });
+                    }
+                    batch.pixels.extend(of_picture(picture, place));
+                }
+                Source::Record { picture, bands: of } => {
+                    for (i, part) in picture.parts.iter().enumerate() {
+                        bands = bands.max(part.tiles.pixels());
+                        batch.bands.push(BandsParams {
+                            sample: number,
+                            base,
+                            order: base + of[i].order,
+                            chunks: base + of[i].chunks,
+                            plane: place.planes[i],
+                            side: part.side,
+                            limit: of[i].limit,
+                            columns: part.tiles.width,
+                            rows: part.tiles.height,
+                            first_column: part.origin.0 / TILE_WIDTH,
+                            first_row: part.origin.1 / TILE_HEIGHT,
+                            width: part.all.width,
+                            height: part.all.height,
+                        });
+                    }
+                    batch.pixels.extend(of_picture(picture, place));
+                }
+                Source::Pixels { at } => {
+                    let (width, height) = (sample.size.width, sample.size.height);
+                    let copied = PixelsParams {
+                        colour: 5,
+                        width,
+                        height,
+                        to: place.pixels,
+                        stride: width,
+                        plane: base + at,
+                        plane_stride: width,
+                        ..PixelsParams::default()
+                    };
+                    batch.pixels.extend([
+                        copied,
+                        PixelsParams::default(),
+                        PixelsParams::default(),
+                        PixelsParams::default(),
+                    ]);
+                }
+            }
+        }
+        batch.idct_grid = grid(idct, batch.idct.len());
+        batch.bands_grid = grid(bands, batch.bands.len());
+        batch.pixels_grid = grid(pixels, batch.pixels.len() / 4);
+        batch
+    }
+}
+
+/// What the pixels kernel is told of a picture: one entry for each component, and as many more as make four.
+fn of_picture(picture: &Picture, place: &Place) -> [PixelsParams; 4] {
+    let Picture { window, turn, colour, size, ref parts, .. } = *picture;
+    let of = |part: &Part, plane: u32| {
+        let samples = (TILE_WIDTH * part.side, TILE_HEIGHT * part.side);
+        PixelsParams {
+            colour: match colour {
+                Colour::Gray => 0,
+                Colour::YCbCr => 1,
+                Colour::Rgb => 2,
+                Colour::Cmyk => 3,
+                Colour::Ycck => 4,
+            },
+            turn,
+            left: window.x,
+            top: window.y,
+            width: window.width,
+            height: window.height,
+            to: place.pixels,
+            stride: size.width,
+            plane,
+            plane_stride: part.stride(),
+            first_x: part.origin.0 * part.side,
+            first_y: part.origin.1 * part.side,
+            plane_width: samples.0 * part.tiles.width,
+            plane_height: samples.1 * part.tiles.height,
+            columns: part.placed.size.0 as u32,
+            rows: part.placed.size.1 as u32,
+            across: part.placed.ratio.0 as u32,
+            down: part.placed.ratio.1 as u32,
+            is_smooth: part.placed.is_smooth.into(),
+        }
+    };
+    std::array::from_fn(|i| parts.get(i).map_or_else(PixelsParams::default, |part| of(part, place.planes[i])))
+}
