@@ -343,9 +343,8 @@ struct Place {
 fn place(at: u32, x: u32, y: u32) -> Place {
     let rest = input[at + 3u] * x + input[at + 4u] * y + input[at + 5u];
     let whole = input[at] * x + input[at + 1u] * y + input[at + 2u] + (rest >> 16u);
-    // 24 bits, which f32 has.
-    let part = ((whole & 0xffffu) << 8u) | ((rest & 0xffffu) >> 8u);
-    return Place(bitcast<i32>(whole) >> 16u, f32(part) / 16777216.0);
+    let part = (whole << 16u) | (rest & 0xffffu);
+    return Place(bitcast<i32>(whole) >> 16u, f32(part) * 0x1p-32);
 }
 
 fn between2(a: vec3<f32>, b: vec3<f32>, d: f32) -> vec3<f32> {
