@@ -6,17 +6,17 @@
 //! device:  augment_stats ─► augment_apply for a round, augment_blur along rows ─► along columns for a round of blurs
 //! ```
 //!
-//! An image has two areas in the buffer of images. Each step reads one and writes the other; [`stage::Staged::area`] says where the
-//! result is. A batch of RandAugment with two operations takes 2 to 4 launches; one of colour jitter, blur and solarization takes
-//! up to 9 and 2 for the blur.
+//! An image has two areas in the buffer of images. Each step reads one and writes the other; [`stage::Staged::area`] says where
+//! the result is. A batch of RandAugment with two operations takes 2 to 4 launches; one of colour jitter, grayscale, blur and
+//! solarization up to 11, and 2 for all blurs.
 //!
 //! # Steps are fewer than operations
 //! Invert, Posterize, Solarize, SolarizeAdd and Brightness map each value for itself: those that follow one another become one
 //! table of 256 bytes, which the host makes. What changes nothing is left out.
 //!
 //! # What is not done here
-//! [`stage::stage`] gives nothing for images above 32767 pixels a side or [`MOST_PIXELS`], for a blur of images above [`LONGEST_LINE`] a
-//! side, and for geometry to the nearest pixel if a corner falls 32768 pixels away: the CPU does those.
+//! [`stage::stage`] gives nothing for images above 32767 pixels a side or [`MOST_PIXELS`], for a blur of images above
+//! [`LONGEST_LINE`] a side, and for geometry to the nearest pixel if a corner falls 32768 pixels away: the CPU does those.
 //!
 //! Reference: [`crate::augment::Augmenter`].
 
@@ -48,9 +48,23 @@ pub(crate) static AUGMENT_STATS: Kernel = kernel!("augment_stats", Params, [Read
 
 /// Reads and writes the images, reads the sums.
 ///
-/// Tolerance: none, but for bilinear and bicubic geometry, where coordinates are rounded to 2^-24 pixels and values computed in
-/// f32, so that a truncated value may be the neighbouring grey level of [`reference::apply`](crate::augment::reference::apply)'s.
-/// What the CPU fills is filled.
+/// Tolerance: none, but for bilinear and bicubic geometry, where coordinates are rounded to 2^-32 pixels, shares and values are
+/// f32, and a truncated value may be the neighbouring grey level of the reference's. What the CPU fills is filled, and flat areas
+/// stay. How many in a million values differ, each by 1, in 16 photos of 224 x 224 pixels with arguments drawn from RandAugment's
+/// ranges (at most 7000 in the tests, where many results lie on a whole number, and f64's roundings decide):
+///
+/// | | from the reference | from the augmenter |
+/// |---|---|---|
+/// | Rotate, bilinear | 3 | 1059 |
+/// | Rotate, bicubic | 8 | 1085 |
+/// | ShearX, bilinear | 0 | 100 |
+/// | ShearX, bicubic | 140 | 563 |
+/// | ShearY, bilinear | 0 | 140 |
+/// | ShearY, bicubic | 153 | 580 |
+/// | TranslateX, bilinear | 0 | 1 |
+/// | TranslateX, bicubic | 1 | 154 |
+/// | TranslateY, bilinear | 0 | 610 |
+/// | TranslateY, bicubic | 5 | 195 |
 pub(crate) static AUGMENT_APPLY: Kernel = kernel!("augment_apply", Params, [Write, Read]);
 
 /// Reads and writes the images. `head.a` is 0 for rows, 1 for columns.

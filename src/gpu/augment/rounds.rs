@@ -18,7 +18,8 @@ pub(crate) struct Placed<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pass {
     pub(crate) kernel: &'static Kernel,
-    /// The first of its entries, in [`Rounds::blurs`] if its kernel is [`AUGMENT_BLUR`], else in [`Rounds::steps`].
+    /// The first of its entries, in [`Rounds::blurs`] if its kernel is [`AUGMENT_BLUR`], else in [`Rounds::steps`]; its head adds
+    /// where those begin in the input.
     pub(crate) first: u32,
     pub(crate) count: u32,
     /// `head.a`.

@@ -141,7 +141,7 @@ fn contents(size: Size, seed: u64) -> Vec<Vec<u8>> {
 }
 
 const SIZES: [(u32, u32); 12] =
-    [(1, 1), (1, 7), (9, 1), (2, 2), (3, 3), (5, 4), (31, 33), (33, 17), (32, 32), (64, 64), (65, 31), (97, 5)];
+    [(1, 1), (1, 7), (9, 1), (2, 2), (3, 3), (5, 4), (31, 33), (33, 17), (32, 32), (64, 8), (65, 31), (101, 67)];
 
 /// All operations, with ordinary arguments and at their extremes.
 fn every_op() -> Vec<Op> {
@@ -286,7 +286,7 @@ fn blurs_share_two_launches() {
 #[test]
 fn coordinates_are_as_fine_in_long_images() {
     let mut samples = Vec::new();
-    for size in [Size::new(1999, 8), Size::new(8, 1999)] {
+    for size in [Size::new(1999, 4), Size::new(4, 1999)] {
         for sampling in SAMPLINGS {
             let ops = [
                 Op::Rotate { degrees: 0.3, sampling },
