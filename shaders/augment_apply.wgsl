@@ -298,8 +298,8 @@ fn turned(pixel: vec3<u32>, by: u32) -> vec3<u32> {
     let sector = sixths / 255u;
     // Of 85.
     let part = (sixths % 255u) / 3u;
-    // Rounded quotients of an odd number by an even one: at least 1 / 43350 away from where they change, and f32, in which the CPU
-    // has the saturation, the part and their product, is off by 255 * 3 * 2^-25 at most, which is less.
+    // Quotients of an odd number by an even one: at least 1 / 43350 away from where they change; f32, in which the CPU has the
+    // saturation, the part and their product, is off by 255 * 3 * 2^-25 at most, which is less.
     let v = greatest;
     let p = (2u * v * (255u - saturation) + 255u) / 510u;
     let q = (2u * v * (21675u - saturation * part) + 21675u) / 43350u;
@@ -343,9 +343,8 @@ struct Place {
 fn place(at: u32, x: u32, y: u32) -> Place {
     let rest = input[at + 3u] * x + input[at + 4u] * y + input[at + 5u];
     let whole = input[at] * x + input[at + 1u] * y + input[at + 2u] + (rest >> 16u);
-    // 24 bits, which f32 has.
-    let part = ((whole & 0xffffu) << 8u) | ((rest & 0xffffu) >> 8u);
-    return Place(bitcast<i32>(whole) >> 16u, f32(part) / 16777216.0);
+    let part = (whole << 16u) | (rest & 0xffffu);
+    return Place(bitcast<i32>(whole) >> 16u, f32(part) * 0x1p-32);
 }
 
 fn between2(a: vec3<f32>, b: vec3<f32>, d: f32) -> vec3<f32> {
@@ -378,16 +377,8 @@ fn interpolated(step: Params, x: u32, y: u32) -> u32 {
     let u = place(step.at, x, y);
     let v = place(step.at + 6u, x, y);
     if step.kind == BILINEAR {
-        let above = between2(
-            vec3<f32>(tap(step, u.base, v.base)),
-            vec3<f32>(tap(step, u.base + 1, v.base)),
-            u.part,
-        );
-        let below = between2(
-            vec3<f32>(tap(step, u.base, v.base + 1)),
-            vec3<f32>(tap(step, u.base + 1, v.base + 1)),
-            u.part,
-        );
+        let above = between2(vec3<f32>(tap(step, u.base, v.base)), vec3<f32>(tap(step, u.base + 1, v.base)), u.part);
+        let below = between2(vec3<f32>(tap(step, u.base, v.base + 1)), vec3<f32>(tap(step, u.base + 1, v.base + 1)), u.part);
         return packed(truncated(between2(above, below, v.part)));
     }
     let rows = array<vec3<f32>, 4>(

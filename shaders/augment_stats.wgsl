@@ -22,7 +22,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> params: array<Params>;
 // RGBX
 @group(0) @binding(3) var<storage, read> images: array<u32>;
-// AutoContrast: 6 words, the greatest of each channel's values, then of 255 less them; Equalize: (3, 256) counts; Contrast: 1 word
+// AutoContrast: the greatest of each channel's values, then of 255 less them; Equalize: (3, 256) counts; Contrast: the sum
 @group(0) @binding(4) var<storage, read_write> stats: array<atomic<u32>>;
 
 const AUTO_CONTRAST: u32 = 1u;
@@ -34,7 +34,7 @@ const PART: u32 = 4096u;
 // Histograms side by side, so that neighbours of one colour seldom wait for each other.
 const COPIES: u32 = 4u;
 
-// Counts of (copy, channel, value); or the few sums of the other operations.
+// Counts of (copy, channel, value), or the few sums of the other operations. Zeros at the start, as all such memory is in WGSL.
 var<workgroup> sums: array<atomic<u32>, 3072>;
 
 fn channels(word: u32) -> vec3<u32> {

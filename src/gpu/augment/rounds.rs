@@ -18,7 +18,8 @@ pub(crate) struct Placed<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pass {
     pub(crate) kernel: &'static Kernel,
-    /// The first of its entries, in [`Rounds::blurs`] if its kernel is [`AUGMENT_BLUR`], else in [`Rounds::steps`].
+    /// The first of its entries, in [`Rounds::blurs`] if its kernel is [`AUGMENT_BLUR`], else in [`Rounds::steps`]; its head adds
+    /// where those begin in the input.
     pub(crate) first: u32,
     pub(crate) count: u32,
     /// `head.a`.
@@ -26,12 +27,11 @@ pub(crate) struct Pass {
     pub(crate) grid: [u32; 3],
 }
 
-/// What augments a batch.
+/// What augments a batch, in its order.
 #[derive(Debug, Default)]
 pub(crate) struct Rounds {
     pub(crate) steps: Vec<Params>,
     pub(crate) blurs: Vec<BlurParams>,
-    /// In their order.
     pub(crate) passes: Vec<Pass>,
     /// Words of the buffer of sums, which must be zeros before the first pass.
     pub(crate) stats_words: u32,
@@ -50,51 +50,76 @@ fn blur_groups(length: u32, count: u32) -> u32 {
 }
 
 /// The launches for a batch of at most 65535 images.
+///
+/// An image whose next step is a blur waits until all next steps are: blurs then share two launches, wherever in their images'
+/// lists they are.
 pub(crate) fn rounds(images: &[Placed<'_>]) -> Rounds {
     let mut all = Rounds::default();
-    let last = images.iter().map(|image| image.staged.rounds()).max().unwrap_or(0);
-    for round in 0..last {
-        let (step, blur) = (all.steps.len(), all.blurs.len());
-        for image in images {
-            let (src, dst) = (image.areas[round % 2], image.areas[(round + 1) % 2]);
-            match image.staged.steps.get(round) {
-                Some(Step::Apply(params)) => all.steps.push(Params { src, dst, at: image.base + params.at, ..*params }),
-                Some(Step::Blur(params)) => all.blurs.push(BlurParams { src, dst, ..*params }),
-                None => {}
+    let mut done = vec![0; images.len()];
+    loop {
+        let (first, blurs) = (all.steps.len(), all.blurs.len());
+        for (image, done) in images.iter().zip(&mut done) {
+            let [src, dst] = image.areas_of(*done);
+            if let Some(Step::Apply(params)) = image.staged.steps.get(*done) {
+                all.steps.push(Params { src, dst, at: image.base + params.at, ..*params });
+                *done += 1;
             }
         }
-        // Those that need sums first, so that one launch makes them.
-        let steps = &mut all.steps[step..];
-        steps.sort_by_key(|params| Kind::sums(params.kind) == 0);
-        let mut summed = 0;
-        for params in steps.iter_mut().take_while(|params| Kind::sums(params.kind) > 0) {
-            params.stats = all.stats_words;
-            all.stats_words += Kind::sums(params.kind);
-            summed += 1;
+        if all.steps.len() > first {
+            all.apply(first);
+            continue;
         }
-        let steps = &all.steps[step..];
-        let (across, down, parts) = (
-            most(steps, |p| p.width.div_ceil(TILE)),
-            most(steps, |p| p.height.div_ceil(TILE)),
-            most(&steps[..summed], |p| (p.width * p.height).div_ceil(PART)),
-        );
-        let blurs = &all.blurs[blur..];
-        let rows = most(blurs, |p| blur_groups(p.width, p.height));
-        let columns = most(blurs, |p| blur_groups(p.height, p.width));
-        let summed = summed as u32;
-        let (steps, blurs) = (steps.len() as u32, blurs.len() as u32);
-        let (step, blur) = (step as u32, blur as u32);
-        let passes = [
-            Pass { kernel: &AUGMENT_STATS, first: step, count: summed, a: 0, grid: [parts, 1, summed] },
-            Pass { kernel: &AUGMENT_APPLY, first: step, count: steps, a: 0, grid: [across, down, steps] },
-            Pass { kernel: &AUGMENT_BLUR, first: blur, count: blurs, a: 0, grid: [rows, 1, blurs] },
-            Pass { kernel: &AUGMENT_BLUR, first: blur, count: blurs, a: 1, grid: [columns, 1, blurs] },
-        ];
-        all.passes.extend(passes.into_iter().filter(|pass| pass.count > 0));
+        for (image, done) in images.iter().zip(&mut done) {
+            let [src, dst] = image.areas_of(*done);
+            if let Some(Step::Blur(params)) = image.staged.steps.get(*done) {
+                all.blurs.push(BlurParams { src, dst, ..*params });
+                *done += 1;
+            }
+        }
+        if all.blurs.len() == blurs {
+            return all;
+        }
+        all.blur(blurs);
     }
-    all
 }
 
-fn most<P>(entries: &[P], f: impl Fn(&P) -> u32) -> u32 {
-    entries.iter().map(f).max().unwrap_or(0)
+impl Placed<'_> {
+    /// Where its next step reads and writes after so many.
+    fn areas_of(&self, done: usize) -> [u32; 2] {
+        [self.areas[done % 2], self.areas[(done + 1) % 2]]
+    }
+}
+
+impl Rounds {
+    /// A round of the steps from `first` on.
+    fn apply(&mut self, first: usize) {
+        let steps = &mut self.steps[first..];
+        // Those that need sums first, so that one launch makes them.
+        steps.sort_by_key(|step| Kind::sums(step.kind) == 0);
+        let summed = steps.iter().take_while(|step| Kind::sums(step.kind) > 0).count();
+        for step in &mut steps[..summed] {
+            step.stats = self.stats_words;
+            self.stats_words += Kind::sums(step.kind);
+        }
+        let most = |steps: &[Params], f: fn(&Params) -> u32| steps.iter().map(f).max().unwrap_or(0);
+        let parts = most(&steps[..summed], |step| (step.width * step.height).div_ceil(PART));
+        let across = most(steps, |step| step.width.div_ceil(TILE));
+        let down = most(steps, |step| step.height.div_ceil(TILE));
+        let (first, summed, count) = (first as u32, summed as u32, steps.len() as u32);
+        if summed > 0 {
+            self.passes.push(Pass { kernel: &AUGMENT_STATS, first, count: summed, a: 0, grid: [parts, 1, summed] });
+        }
+        self.passes.push(Pass { kernel: &AUGMENT_APPLY, first, count, a: 0, grid: [across, down, count] });
+    }
+
+    /// The blurs from `first` on.
+    fn blur(&mut self, first: usize) {
+        let blurs = &self.blurs[first..];
+        let rows = blurs.iter().map(|blur| blur_groups(blur.width, blur.height)).max().unwrap_or(0);
+        let columns = blurs.iter().map(|blur| blur_groups(blur.height, blur.width)).max().unwrap_or(0);
+        let (first, count) = (first as u32, blurs.len() as u32);
+        for (a, groups) in [(0, rows), (1, columns)] {
+            self.passes.push(Pass { kernel: &AUGMENT_BLUR, first, count, a, grid: [groups, 1, count] });
+        }
+    }
 }

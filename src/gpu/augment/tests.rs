@@ -1,5 +1,7 @@
 //! Batches of many images with many operations at once, against the CPU.
 
+use super::rounds::{Pass, Placed, rounds};
+use super::stage::stage;
 use super::*;
 use crate::augment::{Augmenter, Op, Sampling, reference};
 use crate::gpu::device::{Buffer, HEAD_PITCH, HEADS, Launch, STORAGE};
@@ -139,7 +141,7 @@ fn contents(size: Size, seed: u64) -> Vec<Vec<u8>> {
 }
 
 const SIZES: [(u32, u32); 12] =
-    [(1, 1), (1, 7), (9, 1), (2, 2), (3, 3), (5, 4), (31, 33), (33, 17), (32, 32), (64, 64), (65, 31), (97, 5)];
+    [(1, 1), (1, 7), (9, 1), (2, 2), (3, 3), (5, 4), (31, 33), (33, 17), (32, 32), (64, 8), (65, 31), (101, 67)];
 
 /// All operations, with ordinary arguments and at their extremes.
 fn every_op() -> Vec<Op> {
@@ -206,9 +208,8 @@ fn every_operation_is_the_cpu_s() {
             let exact = reference::apply(&sample.pixels, sample.size, &sample.ops, FILL).unwrap();
             let greatest = compare(&exact);
             let name = format!("{op:?}");
-            let name = name.split(' ').next().unwrap_or_default().to_owned();
-            let kind = if name.contains("Rotate") { "rotation" } else { "shear and translation" };
-            let entry = differences.entry(kind.to_owned()).or_default();
+            let words: Vec<&str> = name.split([' ', ',']).collect();
+            let entry = differences.entry(format!("{} {}", words[0], words[words.len() - 2])).or_default();
             entry.0 = entry.0.max(greatest);
             entry.1 += result.iter().zip(&exact).filter(|(a, b)| a != b).count();
             entry.2 += exact.len();
@@ -216,25 +217,92 @@ fn every_operation_is_the_cpu_s() {
     }
     for (name, (greatest, differ, values)) in differences {
         eprintln!("{name}: up to {greatest}, {differ} of {values} values differ from the reference");
-        // About one in 2000.
-        assert!(differ * 200 < values, "{name}: {differ} of {values} values differ");
+        assert!(differ * 50 < values, "{name}: {differ} of {values} values differ");
+    }
+}
+
+/// Any operation that is exact, with any argument.
+fn drawn(draw: &mut Draw) -> Op {
+    let sampling = Sampling::Nearest;
+    let factor = draw.uniform(-1.0, 3.0) as f32;
+    let share = draw.uniform(-0.6, 0.6);
+    match draw.below(18) {
+        0 => Op::AutoContrast,
+        1 => Op::Equalize,
+        2 => Op::Invert,
+        3 => Op::Rotate { degrees: 180.0 * share, sampling },
+        4 => Op::Posterize { bits: draw.below(9) as u8 },
+        5 => Op::Solarize { threshold: draw.below(257) as u16 },
+        6 => Op::SolarizeAdd { add: draw.below(256) as u8 },
+        7 => Op::Color { factor },
+        8 => Op::Contrast { factor },
+        9 => Op::Brightness { factor },
+        10 => Op::Sharpness { factor },
+        11 => Op::ShearX { factor: share, sampling },
+        12 => Op::ShearY { factor: share, sampling },
+        13 => Op::TranslateX { share, sampling },
+        14 => Op::TranslateY { share, sampling },
+        15 => Op::Grayscale,
+        16 => Op::GaussianBlur { radius: 4.0 * share.abs() as f32 },
+        _ => Op::Hue { shift: share.clamp(-0.5, 0.5) },
     }
 }
 
 #[test]
 fn images_with_lists_of_different_lengths_go_together() {
-    let exact: Vec<Op> = every_op().into_iter().filter(|op| tolerance(*op) == 0).collect();
     let mut draw = Draw::at(11, 0, 0, Purpose::Augment);
     let mut samples = Vec::new();
-    for i in 0..60u32 {
+    for i in 0..200u32 {
         let size = Size::new(1 + draw.below(70) as u32, 1 + draw.below(40) as u32);
-        let ops = (0..i % 7).map(|_| exact[draw.below(exact.len() as u64) as usize]).collect();
+        let ops = (0..i % 9).map(|_| drawn(&mut draw)).collect();
         samples.push(Sample { size, pixels: noise(size, i.into()), ops });
     }
     for (sample, result) in samples.iter().zip(augment(&samples)) {
         let mut expected = sample.pixels.clone();
         Augmenter::new().apply(&mut expected, sample.size, &sample.ops, FILL).unwrap();
         assert!(result == expected, "{:?} of {:?}", sample.ops, sample.size);
+    }
+}
+
+#[test]
+fn blurs_share_two_launches() {
+    let (size, blur) = (Size::new(50, 40), Op::GaussianBlur { radius: 1.5 });
+    let lists = [vec![blur], vec![Op::Equalize, Op::Grayscale, blur, Op::Invert], vec![], vec![Op::Invert; 3]];
+    let staged = lists.map(|ops| stage(&ops, size, FILL, &mut Vec::new()).unwrap().unwrap());
+    let placed: Vec<_> = staged.iter().map(|staged| Placed { staged, base: 0, areas: [0, 2000] }).collect();
+    let passes = rounds(&placed).passes;
+    let told: Vec<_> = passes.iter().map(|pass| (pass.kernel.stem, pass.count, pass.a, pass.grid)).collect();
+    let expected = [
+        ("augment_stats", 1, 0, [1, 1, 1]),
+        ("augment_apply", 2, 0, [2, 2, 2]),
+        ("augment_apply", 1, 0, [2, 2, 1]),
+        ("augment_blur", 2, 0, [3, 1, 2]),
+        ("augment_blur", 2, 1, [4, 1, 2]),
+        ("augment_apply", 1, 0, [2, 2, 1]),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn coordinates_are_as_fine_in_long_images() {
+    let mut samples = Vec::new();
+    for size in [Size::new(1999, 4), Size::new(4, 1999)] {
+        for sampling in SAMPLINGS {
+            let ops = [
+                Op::Rotate { degrees: 0.3, sampling },
+                Op::ShearX { factor: 0.913_7, sampling },
+                Op::ShearY { factor: -0.003_14, sampling },
+                Op::TranslateX { share: -0.370_13, sampling },
+            ];
+            samples.extend(ops.map(|op| Sample { size, pixels: noise(size, 3), ops: vec![op] }));
+        }
+    }
+    for (sample, result) in samples.iter().zip(augment(&samples)) {
+        let exact = reference::apply(&sample.pixels, sample.size, &sample.ops, FILL).unwrap();
+        let greatest = result.iter().zip(&exact).map(|(a, b)| a.abs_diff(*b)).max();
+        let differ = result.iter().zip(&exact).filter(|(a, b)| a != b).count();
+        let is_near = greatest <= Some(tolerance(sample.ops[0])) && differ * 500 < exact.len();
+        assert!(is_near, "{:?} of {:?}: {differ} differ, by up to {greatest:?}", sample.ops, sample.size);
     }
 }
 
