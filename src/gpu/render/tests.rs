@@ -270,6 +270,19 @@ fn a_fourier_band_follows_8_bits_on_the_plain_path() {
 }
 
 #[test]
+fn images_of_the_usual_size_are_cut_to_the_usual_bands() {
+    let mut batch = Vec::new();
+    for (n, band) in bands(96).into_iter().flatten().enumerate() {
+        for fuse in [true, false] {
+            batch.push(Case::new(n as u64, Size::new(500, 375), Size::square(224)).plan(|plan| {
+                (plan.fuse, plan.band, plan.flip) = (fuse, Some(band), fuse);
+            }));
+        }
+    }
+    check("usual sizes", &batch, 2e-5);
+}
+
+#[test]
 fn areas_may_be_fractional_and_windows_smaller_than_the_grid() {
     let mut batch = Vec::new();
     for (n, fuse) in [true, false, true, false].into_iter().enumerate() {
