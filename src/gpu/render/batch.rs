@@ -1,5 +1,6 @@
 //! A batch's half: where each sample's images and values lie, and the launches that make them.
 
+use super::finish::Finish;
 use super::resample::{AS_THEY_ARE, CLAMPED, IMAGES, ROUNDED, SLOTS, VALUES};
 use super::stage::Staged;
 use super::tables::{Key, Tables};
@@ -64,11 +65,11 @@ pub(crate) struct Image {
 
 /// Where a sample's values lie between the steps.
 #[derive(Debug, Clone, Copy, Default)]
-struct Place {
+pub(super) struct Place {
     /// Of samples that have an image of 8 bits.
-    image: Option<Image>,
-    values: u32,
-    middle: u32,
+    pub(super) image: Option<Image>,
+    pub(super) values: u32,
+    pub(super) middle: u32,
 }
 
 /// Samples that are made together.
@@ -84,7 +85,7 @@ pub(crate) struct Batch<'a> {
 }
 
 /// Values as they are.
-const IDENTITY: [Post; 3] = [Post::NONE; 3];
+pub(super) const IDENTITY: [Post; 3] = [Post::NONE; 3];
 
 /// Most entries of a launch.
 const ENTRIES: usize = 65535;
@@ -341,18 +342,18 @@ fn first_map(sample: &Sample<'_>, place: &Place) -> resample::Params {
 }
 
 /// First word of a sample's slot.
-fn slot(sample: &Sample<'_>) -> u32 {
+pub(super) fn slot(sample: &Sample<'_>) -> u32 {
     (u64::from(sample.slot) * 3 * sample.staged.output.pixels()) as u32
 }
 
 /// A map of the whole of an image of this size.
-fn of_image(first: u32, size: Size) -> resample::Params {
+pub(super) fn of_image(first: u32, size: Size) -> resample::Params {
     let Size { width, height } = size;
     resample::Params { source: 1, first, stride: width, width, height, ..Default::default() }
 }
 
 /// A band of a sample's values.
-fn of_values(place: &Place, size: Size, band: u32) -> fourier::Params {
+pub(super) fn of_values(place: &Place, size: Size, band: u32) -> fourier::Params {
     let Size { width, height } = size;
     fourier::Params { height, width, band, first: place.values, middle: place.middle, ..Default::default() }
 }
@@ -364,53 +365,25 @@ fn fourier_steps(bands: &[fourier::Params], input: &mut Vec<u32>) -> impl Iterat
     rows.chain(launch(&fourier::COLUMNS, COLUMNS, (first, bands), |p| p.groups()[1]))
 }
 
-/// What is to be done after the augmentation.
-#[derive(Default)]
-struct Finish {
-    normalized: Vec<normalize::Params>,
-    /// Lanczos bands in f32 and in integers.
-    fused: Vec<(resample::Params, u32)>,
-    plain: Vec<(resample::Params, u32)>,
-    bands: Vec<(fourier::Params, Grid)>,
-    erased_before: Vec<erase::Params>,
-    erased: Vec<erase::Params>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Finish {
-    fn add(&mut self, sample: &Sample<'_>, place: &Place, held: impl Fn(usize) -> usize, at: usize) {
-        let staged = sample.staged;
-        let plan = &staged.plan;
-        let window = plan.crop.window.size();
-        let post = affine(plan.mean, plan.std);
-        let is_augmented = !plan.ops.is_empty();
-        let first = place.image.map(|image| image.areas[if is_augmented { held(at) } else { image.held }]);
-        let normalize = |destination, to, size: Size| {
-            let pixels = size.pixels() as u32;
-            first.map(|first| normalize::Params { first, pixels, destination, to, ..Default::default() }.scaled(post))
-        };
-        match plan.band.filter(|_| staged.cut_first().is_none()) {
-            None if is_augmented => self.normalized.extend(normalize(SLOTS, slot(sample), staged.augmented())),
-            None => {}
-            Some(BandPlan { band, crop: BandCrop::Lanczos }) => {
-                let maps = if plan.fuse { &mut self.fused } else { &mut self.plain };
-                maps.extend(first.map(|first| {
-                    let to = slot(sample);
-                    let map = resample::Params { destination: SLOTS, to, limit: CLAMPED, ..of_image(first, window) };
-                    (map.scaled(post), band)
-                }));
-            }
-            Some(BandPlan { band, crop: BandCrop::Fourier { grid } }) => {
-                if is_augmented {
-                    self.normalized.extend(normalize(VALUES, place.values, window));
-                }
-                let band = fourier::Params { destination: SLOTS, to: slot(sample), ..of_values(place, window, band) };
-                // Values that went through 8 bits are normalised before the band.
-                self.bands.push((band.scaled(if staged.has_steps() { IDENTITY } else { post }), grid));
-            }
-        }
-        match plan.erase_before_band {
-            true => self.erased_before.extend(erase::params(&plan.erasures, place.values, window)),
-            false => self.erased.extend(erase::params(&plan.erasures, slot(sample), staged.output)),
-        }
+    #[test]
+    fn a_launch_takes_no_more_than_a_grid_has() {
+        let params = vec![normalize::Params { pixels: 70_000 * 256, ..Default::default() }; ENTRIES + 5];
+        let steps: Vec<Step> = launch(&normalize::NORMALIZE, &[], (7, &params), normalize::Params::groups).collect();
+        let of = |step: &Step| (step.head.first, step.head.count, step.grid);
+        let expected = [(7, 65535, [32768, 3, 65535]), (7 + 65535, 5, [32768, 3, 5])];
+        assert_eq!(steps.iter().map(of).collect::<Vec<_>>(), expected);
+        assert_eq!(launch(&normalize::NORMALIZE, &[], (0, &[]), normalize::Params::groups).count(), 0);
+    }
+
+    #[test]
+    fn parameters_begin_at_a_multiple_of_their_size() {
+        let mut input = vec![1; 11];
+        let params = [normalize::Params { pixels: 3, ..Default::default() }; 2];
+        let first = append(&params, &mut input);
+        assert_eq!((first, input.len(), input[21]), (2, 40, 3));
     }
 }

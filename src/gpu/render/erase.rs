@@ -44,3 +44,53 @@ impl Params {
         (3 * u64::from(self.rows.div_ceil(2)) * u64::from(self.columns)).div_ceil(256)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::erase::Erasure;
+    use crate::gpu::testing::{Case, SENTINEL, assert_close, run};
+
+    #[test]
+    fn boxes_are_filled_as_on_the_cpu_and_nothing_else_is_touched() {
+        let rect = |x, y, width, height| Rect { x, y, width, height };
+        let noise = |key, rect| Erasure { rect, fill: Fill::Noise { key } };
+        let color = |rect| Erasure { rect, fill: Fill::Color([1.5, -0.5, 0.25]) };
+        let cases = [
+            (Size::new(1, 1), vec![noise(3, rect(0, 0, 1, 1))]),
+            (Size::new(41, 37), vec![noise(u64::MAX, rect(0, 0, 41, 37))]),
+            (
+                Size::new(37, 41),
+                vec![noise(9 << 33, rect(36, 40, 1, 1)), color(rect(0, 3, 37, 1)), noise(5, rect(1, 4, 1, 37))],
+            ),
+            // Each overlaps those before it.
+            (
+                Size::new(64, 33),
+                vec![
+                    noise(1, rect(2, 1, 40, 30)),
+                    noise(2, rect(10, 5, 33, 17)),
+                    color(rect(12, 6, 20, 20)),
+                    noise(4, rect(30, 0, 9, 33)),
+                ],
+            ),
+            (Size::new(16, 16), vec![noise(0, rect(0, 0, 16, 16)), noise(0, rect(0, 0, 16, 16))]),
+        ];
+        let (mut planes, mut expected, mut entries) = (vec![], vec![], Vec::new());
+        for (n, (size, boxes)) in cases.iter().enumerate() {
+            let erasures = Erasures::try_from(&boxes[..]).unwrap();
+            entries.extend(params(&erasures, planes.len() as u32, *size));
+            let mut image: Vec<f32> = (0..3 * size.pixels()).map(|i| (i % 17 + n as u64) as f32 * 0.25).collect();
+            planes.extend_from_slice(&image);
+            erasures.erase(&mut image, *size).unwrap();
+            expected.append(&mut image);
+            planes.push(f32::from_bits(SENTINEL));
+            expected.push(f32::from_bits(SENTINEL));
+        }
+        let groups = entries.iter().map(Params::groups).max().unwrap() as u32;
+        let buffers = [bytemuck::cast_slice(&planes).to_vec()];
+        let grid = [groups, 1, entries.len() as u32];
+        let case = Case { kernel: &ERASE, params: &entries, input: &[], a: 0, b: 0, buffers: &buffers, grid };
+        let got = run(case);
+        assert_close("planes", bytemuck::cast_slice(&got[0]), &expected, 1e-5);
+    }
+}

@@ -42,6 +42,7 @@ macro_rules! scaled {
 
 pub(crate) mod batch;
 mod erase;
+mod finish;
 mod fourier;
 mod normalize;
 mod resample;

@@ -56,6 +56,14 @@ impl Case {
     }
 }
 
+impl std::fmt::Display for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let SamplePlan { crop, flip, band, fuse, augment_at, .. } = self.plan;
+        let (size, ops, boxes) = (self.size, self.plan.ops.len(), self.plan.erasures.len());
+        write!(f, "{size:?}, {crop:?}, flip {flip}, {band:?}, fuse {fuse}, {ops} ops at {augment_at:?}, {boxes} boxes")
+    }
+}
+
 /// Buffers of a batch on the device, garbage behind their contents.
 struct Buffers {
     all: [Buffer; 5],
@@ -178,21 +186,27 @@ fn render(cases: &[Case]) -> Vec<Vec<f32>> {
     values.chunks_exact(slot).take(cases.len()).rev().map(<[f32]>::to_vec).collect()
 }
 
-/// Compares every case of a batch with the CPU; at most this share of its values may be further off than `tolerance`, and none more
-/// than `most`.
-fn check(name: &str, cases: &[Case], tolerance: f32, share: f64, most: f32) {
-    let (mut worst, mut off_most) = (0f32, 0.0f64);
+/// Compares every case of a batch with the CPU.
+fn check(name: &str, cases: &[Case], tolerance: f32) {
     for (at, (case, got)) in cases.iter().zip(render(cases)).enumerate() {
-        let what = || format!("{name}, sample {at}: {:?} {:?}", case.size, case.plan);
-        let expected = case.expected();
-        assert_close(&what(), &got, &expected, most);
-        let off = got.iter().zip(&expected).filter(|(a, b)| (**a - **b).abs() > tolerance).count();
-        let near = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).filter(|d| *d <= tolerance);
-        worst = near.fold(worst, f32::max);
-        off_most = off_most.max(off as f64 / got.len() as f64);
-        assert!(off as f64 <= share * got.len() as f64, "{}: {off} of {} differ", what(), got.len());
+        assert_close(&format!("{name}, sample {at}: {case}"), &got, &case.expected(), tolerance);
     }
-    println!("{name}: within {worst:.1e}, but for {:.3} %", 100.0 * off_most);
+}
+
+/// The same where f32 was rounded to bytes. A tie that is rounded the other way is one value a level off, and a band after it spreads
+/// it over the values that read it: under a level at each, and little in the mean.
+fn check_rounded(name: &str, cases: &[Case]) {
+    for (at, (case, got)) in cases.iter().zip(render(cases)).enumerate() {
+        let (what, expected) = (format!("{name}, sample {at}: {case}"), case.expected());
+        assert_close(&what, &got, &expected, 1.01 * LEVEL);
+        let sum: f32 = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).sum();
+        let mean = sum / got.len() as f32;
+        assert!(mean <= 0.01 * LEVEL, "{what}: {mean:.1e} in the mean");
+        if case.plan.band.is_none() || case.plan.augment_at == AugmentAt::Band && !case.plan.ops.is_empty() {
+            let off = got.iter().zip(&expected).filter(|(a, b)| (**a - **b).abs() > 1e-5).count();
+            assert!(off <= 1 + got.len() / 1000, "{what}: {off} of {} are a level off", got.len());
+        }
+    }
 }
 
 /// One grey level of normalised values, of the channel where it is most.
@@ -232,7 +246,7 @@ fn cases(side: u32, base: u32, fuse: bool, band: Option<BandPlan>) -> Vec<Case> 
 fn plain_plans_have_the_cpu_s_bytes() {
     for (side, base) in [(32, 47), (33, 33), (1, 3)] {
         for band in &bands(side)[..2] {
-            check("plain", &cases(side, base, false, *band), 1e-6, 0.0, 1e-6);
+            check("plain", &cases(side, base, false, *band), 1e-6);
         }
     }
 }
@@ -241,7 +255,7 @@ fn plain_plans_have_the_cpu_s_bytes() {
 fn fused_plans_are_the_cpu_s_linear_maps() {
     for (side, base) in [(32, 47), (31, 65), (1, 3)] {
         for band in bands(side) {
-            check("fused", &cases(side, base, true, band), 1e-4, 0.0, 1e-4);
+            check("fused", &cases(side, base, true, band), 2e-5);
         }
     }
 }
@@ -250,9 +264,22 @@ fn fused_plans_are_the_cpu_s_linear_maps() {
 fn a_fourier_band_follows_8_bits_on_the_plain_path() {
     for (side, base) in [(32, 47), (31, 64), (65, 65), (2, 2)] {
         for band in &bands(side)[2..] {
-            check("plain fourier", &cases(side, base, false, *band), 1e-5, 0.0, 1e-5);
+            check("plain fourier", &cases(side, base, false, *band), 1e-5);
         }
     }
+}
+
+#[test]
+fn images_of_the_usual_size_are_cut_to_the_usual_bands() {
+    let mut batch = Vec::new();
+    for (n, band) in bands(96).into_iter().flatten().enumerate() {
+        for fuse in [true, false] {
+            batch.push(Case::new(n as u64, Size::new(500, 375), Size::square(224)).plan(|plan| {
+                (plan.fuse, plan.band, plan.flip) = (fuse, Some(band), fuse);
+            }));
+        }
+    }
+    check("usual sizes", &batch, 2e-5);
 }
 
 #[test]
@@ -272,7 +299,7 @@ fn areas_may_be_fractional_and_windows_smaller_than_the_grid() {
             batch.push(case);
         }
     }
-    check("areas", &batch, 1e-4, 0.0, 1e-4);
+    check("areas", &batch, 2e-5);
 }
 
 /// Every kind of plan that has operations, of output side `side`.
@@ -293,9 +320,8 @@ fn augmented(side: u32, base: u32) -> Vec<Case> {
 
 #[test]
 fn what_is_augmented_is_rounded_once_before_and_goes_on_after() {
-    for (side, base) in [(32, 47), (33, 65)] {
-        // Where a tie is rounded the other way a value is a level off, and a band spreads it.
-        check("augmented", &augmented(side, base), 1e-4, 0.01, 1.01 * LEVEL);
+    for (side, base) in [(32, 47), (33, 65), (96, 131)] {
+        check_rounded("augmented", &augmented(side, base));
     }
 }
 
@@ -304,8 +330,11 @@ fn plans_that_are_augmented_and_not_fused_are_the_cpu_s() {
     let cases: Vec<Case> = augmented(32, 50).into_iter().filter(|case| !case.plan.fuse).collect();
     let (fourier, exact): (Vec<_>, Vec<_>) =
         cases.into_iter().partition(|case| case.plan.band.is_some_and(|band| band.crop != BandCrop::Lanczos));
-    check("augmented, plain", &exact, 1e-6, 0.0, 1e-6);
-    check("augmented, plain, fourier", &fourier, 1e-4, 0.001, 1.01 * LEVEL);
+    check("augmented, plain", &exact, 1e-6);
+    let (rounded, not): (Vec<_>, Vec<_>) =
+        fourier.into_iter().partition(|case| case.plan.augment_at == AugmentAt::Band);
+    check_rounded("augmented, plain, after a fourier band", &rounded);
+    check("augmented, plain, before a fourier band", &not, 1e-5);
 }
 
 #[test]
@@ -336,7 +365,9 @@ fn boxes_are_erased_before_the_band_or_after_it() {
             }
         }
     }
-    check("erased", &cases, 1e-4, 0.01, 1.01 * LEVEL);
+    let (rounded, not): (Vec<_>, Vec<_>) = cases.into_iter().partition(|case| case.plan.fuse && case.plan.has_steps());
+    check_rounded("erased", &rounded);
+    check("erased", &not, 2e-5);
 }
 
 #[test]
