@@ -1,6 +1,8 @@
 //! What the loader hands over: images, labels, and the stage that made them.
 
 use crate::error::{Error, Result};
+#[cfg(feature = "wgpu")]
+use crate::gpu::DeviceImages;
 use crate::mix::{Mixing, soft_targets};
 use crate::schedule::Stage;
 use std::sync::{Arc, Mutex};
@@ -67,18 +69,34 @@ impl Batch {
     }
 }
 
-/// A dense `(N, 3, B, B)` f32 tensor in host memory. Its memory goes back to the loader when it is dropped.
+/// A dense `(N, 3, B, B)` tensor, in host memory as f32, or on the device of the engine that made it. Its memory goes back to
+/// the loader when it is dropped.
 #[derive(Debug)]
 pub struct Images {
-    data: Vec<f32>,
+    data: Data,
     shape: [usize; 4],
-    pool: Option<Arc<Pool>>,
+}
+
+/// Where the values are.
+#[derive(Debug)]
+enum Data {
+    Host {
+        values: Vec<f32>,
+        pool: Option<Arc<Pool>>,
+    },
+    #[cfg(feature = "wgpu")]
+    Device(Box<DeviceImages>),
 }
 
 impl Images {
-    pub(crate) fn new(data: Vec<f32>, shape: [usize; 4], pool: Arc<Pool>) -> Self {
-        debug_assert_eq!(data.len(), shape.iter().product::<usize>());
-        Self { data, shape, pool: Some(pool) }
+    pub(crate) fn new(values: Vec<f32>, shape: [usize; 4], pool: Arc<Pool>) -> Self {
+        debug_assert_eq!(values.len(), shape.iter().product::<usize>());
+        Self { data: Data::Host { values, pool: Some(pool) }, shape }
+    }
+
+    #[cfg(feature = "wgpu")]
+    pub(crate) fn on(device: DeviceImages, shape: [usize; 4]) -> Self {
+        Self { data: Data::Device(Box::new(device)), shape }
     }
 
     /// Values of the caller's own, whose memory goes back to nobody.
@@ -89,7 +107,7 @@ impl Images {
         if data.len() != shape.iter().product::<usize>() {
             return Err(Error::config("images", format!("{} values for a shape of {shape:?}", data.len())));
         }
-        Ok(Self { data, shape, pool: None })
+        Ok(Self { data: Data::Host { values: data, pool: None }, shape })
     }
 
     /// `[N, 3, B, B]`.
@@ -98,21 +116,63 @@ impl Images {
     }
 
     /// All values, image by image, plane by plane, row by row.
+    ///
+    /// # Panics
+    /// If they are on a device ([`Images::on_device`]): nothing is copied unless the caller says so, by [`Images::download`].
     pub fn as_slice(&self) -> &[f32] {
-        &self.data
+        match &self.data {
+            Data::Host { values, .. } => values,
+            #[cfg(feature = "wgpu")]
+            Data::Device(_) => panic!("these images are on a device; call `download` first"),
+        }
     }
 
     /// The memory itself, for those who keep it: it does not go back to the loader.
+    ///
+    /// # Panics
+    /// As [`Images::as_slice`].
     pub fn into_vec(mut self) -> Vec<f32> {
-        self.pool = None;
-        std::mem::take(&mut self.data)
+        match &mut self.data {
+            Data::Host { values, pool } => {
+                *pool = None;
+                std::mem::take(values)
+            }
+            #[cfg(feature = "wgpu")]
+            Data::Device(_) => panic!("these images are on a device; call `download` first"),
+        }
+    }
+
+    /// The images where they are on a device: those of an engine that was told to leave them there
+    /// ([`crate::engine::Wgpu::output`]).
+    #[cfg(feature = "wgpu")]
+    pub fn on_device(&self) -> Option<&DeviceImages> {
+        match &self.data {
+            Data::Device(images) => Some(images),
+            Data::Host { .. } => None,
+        }
+    }
+
+    /// The same images in host memory, as f32: a copy if they are on a device, else they themselves. Blocks until the device has
+    /// made them.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device fails.
+    #[cfg(feature = "wgpu")]
+    pub fn download(self) -> Result<Self> {
+        match self.on_device() {
+            None => Ok(self),
+            Some(images) => Self::from_vec(images.values(self.shape.iter().product())?, self.shape),
+        }
     }
 }
 
 impl Drop for Images {
     fn drop(&mut self) {
-        if let Some(pool) = &self.pool {
-            pool.give(std::mem::take(&mut self.data));
+        match &mut self.data {
+            Data::Host { values, pool: Some(pool) } => pool.give(std::mem::take(values)),
+            Data::Host { pool: None, .. } => {}
+            #[cfg(feature = "wgpu")]
+            Data::Device(_) => {}
         }
     }
 }

@@ -8,6 +8,7 @@
 
 use super::fit::Fit;
 use super::live::Endpoint;
+use crate::engine::DeviceName;
 use crate::error::{Error, Result};
 use crate::loader::OnBadFile;
 use crate::recipe::{Preset, Recipe, SchedulePreset, TrainPreset};
@@ -73,10 +74,12 @@ impl Default for Output {
     }
 }
 
-/// `[loader]`: nothing here changes a pixel, but for `on_bad_file`.
+/// `[loader]`: nothing here changes a pixel, but for `on_bad_file`, and `device` within the engines' tolerance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct LoaderConfig {
+    /// What makes the batches: `cpu`, `wgpu`, `wgpu:NAME` or `auto`.
+    pub(crate) device: DeviceName,
     /// Threads; left out, the machine's cores.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) workers: Option<usize>,
@@ -91,7 +94,13 @@ pub(crate) struct LoaderConfig {
 
 impl Default for LoaderConfig {
     fn default() -> Self {
-        Self { workers: None, prefetch: 4, on_bad_file: OnBadFile::Substitute, memory_limit_mb: None }
+        Self {
+            device: DeviceName::Cpu,
+            workers: None,
+            prefetch: 4,
+            on_bad_file: OnBadFile::Substitute,
+            memory_limit_mb: None,
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use super::config::{LoaderConfig, Output, ReportConfig, RunConfig, SourceConfig}
 use super::job::Job;
 use super::live::LiveArgs;
 use crate::demo_data::DemoData;
+use crate::engine::DeviceName;
 use crate::error::{Error, Result};
 use crate::loader::OnBadFile;
 use crate::recipe::{Recipe, SchedulePreset, TrainPreset};
@@ -27,6 +28,9 @@ pub(crate) struct Args {
     /// Seed of the images, weights, order and augmentation.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// What makes the batches: cpu, wgpu (a GPU), wgpu:NAME or auto.
+    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
+    device: DeviceName,
     /// Go on with the run in the folder.
     #[arg(long)]
     resume: bool,
@@ -79,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         name: "demo".into(),
         source: SourceConfig { train: path("train"), val: path("val"), index: None },
         run: Output { out, seed: args.seed, checkpoint_minutes: 1.0, ..Output::default() },
-        loader: LoaderConfig { on_bad_file: OnBadFile::Fail, ..LoaderConfig::default() },
+        loader: LoaderConfig { device: args.device.clone(), on_bad_file: OnBadFile::Fail, ..LoaderConfig::default() },
         train: TrainPreset {
             dim: Some(96),
             depth: Some(4),

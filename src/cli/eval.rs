@@ -6,6 +6,7 @@ mod tally;
 use super::chart::matrix::Matrix;
 use super::table::table;
 use super::{cores, report};
+use crate::engine::{DeviceName, EngineOptions};
 use crate::error::{Error, Result};
 use crate::loader::{BadFile, Loader, OnBadFile};
 use crate::recipe::{Preset, Recipe};
@@ -58,6 +59,9 @@ pub(crate) struct Args {
     /// Images at a time.
     #[arg(long, default_value_t = 64, value_name = "N")]
     batch_size: usize,
+    /// What makes the batches: cpu, wgpu (a GPU), wgpu:NAME or auto.
+    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
+    device: DeviceName,
     /// Loader threads [default: the machine's cores].
     #[arg(long)]
     workers: Option<usize>,
@@ -235,6 +239,7 @@ fn pass(
 ) -> Result<(Pass, Tally, Vec<BadFile>)> {
     let (start, band) = (Instant::now(), stage.band);
     let builder = Loader::evaluation(source.clone(), stage).recipe(recipe.clone());
+    let builder = builder.engines(args.device.open(&EngineOptions::default())?);
     let builder = builder.workers(args.workers.unwrap_or_else(cores)).on_bad_file(args.on_bad_file);
     let mut loader = builder.build()?;
     let mut scores_file = match logits {

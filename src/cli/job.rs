@@ -6,6 +6,7 @@ use super::machine::Machine;
 use super::report;
 use super::transform;
 use crate::batch::Batch;
+use crate::engine::{EngineOptions, Engines};
 use crate::error::{Error, Result};
 use crate::loader::{BadFile, Loader, OnBadFile, State};
 use crate::recipe::{Recipe, TrainPreset};
@@ -37,6 +38,7 @@ pub(super) struct Job {
     out: PathBuf,
     resume: bool,
     threads: usize,
+    engines: Engines,
     workers: usize,
     prefetch: usize,
     on_bad_file: OnBadFile,
@@ -96,6 +98,7 @@ impl Job {
             prefetch: loader.prefetch,
             on_bad_file: loader.on_bad_file,
             memory_limit: loader.memory_limit_mb.map(|mb| (mb * 1e6) as u64).or_else(super::machine::memory_budget),
+            engines: loader.device.open(&EngineOptions::default())?,
             train,
             val,
             schedule,
@@ -128,12 +131,13 @@ impl Job {
         let bad_in_validation = Arc::new(Mutex::new(Vec::new()));
         let mut validation = self.val.as_ref().map(|val| {
             let (val, recipe, workers, on_bad_file) = (val.clone(), &self.recipe, self.workers, self.on_bad_file);
+            let engines = self.engines.clone();
             let bad_files = bad_in_validation.clone();
             move |stage: &Stage| -> Result<Pass<'static>> {
                 // A substitute would count a picture twice: bad files are left out of an evaluation.
                 let policy = if on_bad_file == OnBadFile::Fail { OnBadFile::Fail } else { OnBadFile::Skip };
                 let builder = Loader::evaluation(val.clone(), stage.clone()).recipe(recipe.clone());
-                let loader = builder.workers(workers).on_bad_file(policy).build()?;
+                let loader = builder.engines(engines.clone()).workers(workers).on_bad_file(policy).build()?;
                 Ok(Box::new(Watched { loader, bad_files: bad_files.clone() }))
             }
         });
@@ -245,6 +249,7 @@ impl Job {
         let mut builder = Loader::builder(self.train.clone(), self.schedule.clone())
             .recipe(self.recipe.clone())
             .seed(self.config.seed)
+            .engines(self.engines.clone())
             .workers(self.workers)
             .prefetch(self.prefetch)
             .on_bad_file(self.on_bad_file);

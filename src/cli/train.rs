@@ -5,6 +5,7 @@ use super::fit::Fit;
 use super::job::{Job, RUN_FILE};
 use super::live::LiveArgs;
 use super::transform::{Decoding, Transform};
+use crate::engine::DeviceName;
 use crate::error::Result;
 use crate::loader::OnBadFile;
 use crate::recipe::TrainPreset;
@@ -174,6 +175,10 @@ impl Optimizer {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Input")]
 pub(crate) struct Input {
+    /// What makes the batches: cpu; wgpu, the best GPU of Vulkan, Metal or DX12, or wgpu:NAME, that adapter (bandfeed doctor lists
+    /// them); or auto, a GPU if there is one, with the cpu to go on if it fails [default: cpu].
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceName>,
     /// Loader threads [default: the machine's cores]. Their number changes no result.
     #[arg(long)]
     workers: Option<usize>,
@@ -192,6 +197,7 @@ pub(crate) struct Input {
 
 impl Input {
     fn apply(&self, loader: &mut LoaderConfig) {
+        loader.device = self.device.clone().unwrap_or(std::mem::take(&mut loader.device));
         loader.workers = self.workers.or(loader.workers);
         loader.prefetch = self.prefetch.unwrap_or(loader.prefetch);
         loader.on_bad_file = self.on_bad_file.unwrap_or(loader.on_bad_file);

@@ -6,7 +6,7 @@
 use super::host::HostCanvas;
 use super::{Canvas, Encoded, Engine, Kept, Made, SampleError, Worker};
 use crate::batch::Pool;
-use crate::decode::{Decoder, Fidelity, Limits, SCALE_MARGIN, Seek, SeekPoints, scale_for};
+use crate::decode::{Decoder, Fidelity, Header, Limits, SCALE_MARGIN, Seek, SeekPoints, scale_for};
 use crate::error::{Error, Result};
 use crate::ops::{Renderer, Resizer, Rgb8, View};
 use crate::plan::SamplePlan;
@@ -148,25 +148,10 @@ impl Worker for CpuWorker {
     ) -> Result<(Made, Kept), SampleError> {
         let start = Instant::now();
         let decoding = tracing::trace_span!("decode").entered();
-        // All of it is needed: there is nothing to jump over.
-        let bytes = file.bytes;
-        let header = self.decoder.header(bytes).map_err(SampleError::Image)?;
-        let size = reduced(header.size, side);
-        let plan = plan(size).map_err(SampleError::Setup)?;
-        let (whole, needed) = (Rect::whole(header.size), if may_scale(&plan) { size } else { header.size });
-        let patch = self.decoder.decode_region(bytes, &header, whole, needed).map_err(SampleError::Image)?;
+        let header = self.decoder.header(file.bytes).map_err(SampleError::Image)?;
+        let reduced = reduce(&mut self.decoder, &mut self.resizer, file.bytes, &header, plan, side)?;
         drop(decoding);
-        let decoded = Instant::now();
-        let (warning, bytes) = (patch.warning.map(str::to_owned), patch.bytes);
-        let view = View { pixels: patch.pixels, stride: patch.stride, size: patch.size };
-        let mut image = Rgb8 { pixels: Vec::new(), size };
-        if view.size == size {
-            image.pixels.reserve_exact(3 * size.pixels() as usize);
-            (0..size.height as usize).for_each(|y| image.pixels.extend_from_slice(view.row(y)));
-        } else {
-            let pixels = &mut image.pixels;
-            self.resizer.resize(view, patch.area, size, Filter::Bicubic, pixels).map_err(SampleError::Setup)?;
-        }
+        let Reduced { image, plan, warning, bytes, decoded } = reduced;
         // Not from the decoder's pixels: a use must not depend on being the first one.
         self.renderer.render_region(image.view(), &plan, &mut own(canvas).slot(slot)).map_err(SampleError::Setup)?;
         Ok((Made { warning, bytes, ..self.made(start, decoded) }, Kept::new(image)))
@@ -205,6 +190,44 @@ impl CpuWorker {
         let band = decoded.elapsed().saturating_sub(augment);
         Made { decode: decoded - start, augment, band, ..Made::default() }
     }
+}
+
+/// An image as it is kept to be augmented anew, and the plan of its first use.
+pub(super) struct Reduced {
+    pub(super) image: Rgb8,
+    pub(super) plan: SamplePlan,
+    pub(super) warning: Option<String>,
+    pub(super) bytes: u64,
+    /// When its pixels were there, before they were reduced.
+    pub(super) decoded: Instant,
+}
+
+/// Decodes the whole image, and reduces it to [`Kept::most_pixels`] of `side`; `plan` is asked for the reduced size.
+pub(super) fn reduce(
+    decoder: &mut Decoder,
+    resizer: &mut Resizer,
+    bytes: &[u8],
+    header: &Header,
+    plan: &mut dyn FnMut(Size) -> Result<SamplePlan>,
+    side: u32,
+) -> Result<Reduced, SampleError> {
+    let size = reduced(header.size, side);
+    let plan = plan(size).map_err(SampleError::Setup)?;
+    let (whole, needed) = (Rect::whole(header.size), if may_scale(&plan) { size } else { header.size });
+    // All of it is needed: a side index has nothing to jump over.
+    let patch = decoder.decode_region(bytes, header, whole, needed).map_err(SampleError::Image)?;
+    let decoded = Instant::now();
+    let (warning, bytes) = (patch.warning.map(str::to_owned), patch.bytes);
+    let view = View { pixels: patch.pixels, stride: patch.stride, size: patch.size };
+    let mut image = Rgb8 { pixels: Vec::new(), size };
+    if view.size == size {
+        image.pixels.reserve_exact(3 * size.pixels() as usize);
+        (0..size.height as usize).for_each(|y| image.pixels.extend_from_slice(view.row(y)));
+    } else {
+        let pixels = &mut image.pixels;
+        resizer.resize(view, patch.area, size, Filter::Bicubic, pixels).map_err(SampleError::Setup)?;
+    }
+    Ok(Reduced { image, plan, warning, bytes, decoded })
 }
 
 /// The size that an image is kept at: its own, or that of [`Kept::most_pixels`].

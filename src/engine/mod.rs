@@ -5,12 +5,18 @@
 //! The CPU engine finishes a sample in [`Worker::run`]. An engine that works on whole batches stages the sample's bytes and plan
 //! there, and makes its few launches in [`Canvas::submit`].
 
+mod choice;
 mod cpu;
+#[cfg(feature = "wgpu")]
+mod gpu;
 mod host;
 
+pub use choice::{DeviceName, EngineOptions, Engines};
 pub use cpu::Cpu;
 #[cfg(feature = "cli")]
 pub(crate) use cpu::resolution;
+#[cfg(feature = "wgpu")]
+pub use gpu::{Output, Wgpu};
 
 use crate::batch::Images;
 use crate::decode::Seek;
@@ -21,6 +27,49 @@ use crate::plan::SamplePlan;
 use crate::shape::Size;
 use std::any::Any;
 use std::time::Duration;
+
+/// What an engine's device has done since the engine was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Traffic {
+    /// Batches that were submitted.
+    pub batches: u64,
+    /// Launches of all of them.
+    pub launches: u64,
+    /// Most launches of one batch.
+    pub most_launches: u64,
+    /// Bytes from host to device.
+    pub uploaded: u64,
+    /// Bytes from device to host: a word of status for each image, and the images where they are wanted on the host.
+    pub downloaded: u64,
+    /// Images that the device found damaged, and the CPU decoded.
+    pub refused: u64,
+}
+
+impl Traffic {
+    /// What was added between `earlier` and this.
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            batches: self.batches - earlier.batches,
+            launches: self.launches - earlier.launches,
+            most_launches: self.most_launches,
+            uploaded: self.uploaded - earlier.uploaded,
+            downloaded: self.downloaded - earlier.downloaded,
+            refused: self.refused - earlier.refused,
+        }
+    }
+}
+
+/// Time that a device spent on one of its programs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LaunchTime {
+    /// The program's name: the stem of its file in `shaders/`.
+    pub name: &'static str,
+    /// Number of launches.
+    pub launches: u64,
+    /// Seconds, all of them together.
+    pub seconds: f64,
+}
 
 /// Something that makes batches from encoded images. Shared by the loader's threads, each of which asks for a [`Worker`].
 pub trait Engine: Send + Sync {
@@ -37,6 +86,22 @@ pub trait Engine: Send + Sync {
     fn scale(&self, plan: &SamplePlan) -> u8 {
         let _ = plan;
         8
+    }
+
+    /// What went to the device and back; `None` for an engine without one.
+    fn traffic(&self) -> Option<Traffic> {
+        None
+    }
+
+    /// From now on takes the time of each launch, where the device can tell it.
+    fn time_launches(&self) {}
+
+    /// Times since [`Engine::time_launches`], in the order of their names. Waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device fails.
+    fn launch_times(&self) -> Result<Vec<LaunchTime>> {
+        Ok(Vec::new())
     }
 
     /// Room for a batch of `samples` images of `side` by `side` pixels.

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use std::fmt::Write as _;
-use wgpu::{Adapter, Backends, DeviceType, Instance, InstanceDescriptor, Limits};
+use wgpu::{Adapter, AdapterInfo, Backends, DeviceType, Instance, InstanceDescriptor, Limits};
 
 /// A GPU, or a driver that plays one on the processor, and what the engine would make of it.
 #[derive(Debug, Clone)]
@@ -43,7 +43,11 @@ fn needed() -> Limits {
 }
 
 fn report(adapter: &Adapter) -> AdapterReport {
-    let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+    report_of(&adapter.get_info(), &adapter.limits(), adapter.features())
+}
+
+/// What a device with these limits and features would make of the adapter.
+pub(super) fn report_of(info: &AdapterInfo, limits: &Limits, features: wgpu::Features) -> AdapterReport {
     let kind = match info.device_type {
         DeviceType::DiscreteGpu => "discrete GPU",
         DeviceType::IntegratedGpu => "integrated GPU",
@@ -84,7 +88,7 @@ fn report(adapter: &Adapter) -> AdapterReport {
     }
     let driver = [info.driver.as_str(), info.driver_info.as_str()];
     AdapterReport {
-        name: info.name,
+        name: info.name.clone(),
         api: info.backend.to_string(),
         driver: driver.into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(" "),
         kind,

@@ -2,8 +2,11 @@
 
 use super::adapter::{self, AdapterReport};
 use super::kernel::{Access, Head, Kernel};
+use super::recorder::Readback;
+use crate::engine::LaunchTime;
 use crate::error::{Error, Result};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use wgpu::{BufferUsages, Features, PollType};
@@ -29,6 +32,65 @@ struct Inner {
     pipelines: Mutex<HashMap<&'static str, Arc<Pipeline>>>,
     groups: Mutex<Groups>,
     free: Mutex<Vec<(BufferUsages, wgpu::Buffer)>>,
+    staging: Mutex<Vec<Staging>>,
+    timing: Mutex<Option<Timing>>,
+}
+
+/// Memory that the host writes to and the device copies from.
+struct Staging {
+    buffer: wgpu::Buffer,
+    /// Whether the host can write to it: the device is done with it.
+    is_mapped: Arc<AtomicBool>,
+}
+
+/// Staging memory that was written.
+pub(crate) struct Staged {
+    staging: Option<Staging>,
+    device: Device,
+}
+
+impl Staged {
+    pub(crate) fn raw(&self) -> &wgpu::Buffer {
+        &self.staging.as_ref().expect("it is taken out by `used` alone").buffer
+    }
+
+    /// Gives it back to the pool: the submission that copies from it was made.
+    pub(crate) fn used(mut self) {
+        let staging = self.staging.take().expect("it is used once");
+        let is_mapped = staging.is_mapped.clone();
+        staging.buffer.map_async(wgpu::MapMode::Write, .., move |result| {
+            is_mapped.store(result.is_ok(), Ordering::Release);
+        });
+        self.device.0.staging.lock().expect(LOCK).push(staging);
+    }
+}
+
+/// Times of launches, while they are asked for.
+#[derive(Default)]
+struct Timing {
+    pending: Vec<(Timer, Vec<&'static str>)>,
+    sums: BTreeMap<&'static str, (u64, f64)>,
+}
+
+/// Timestamps of one submission's launches: two each.
+pub(crate) struct Timer {
+    queries: wgpu::QuerySet,
+    count: u32,
+    device: Device,
+    readback: Option<Readback>,
+}
+
+impl Timer {
+    /// Copies the timestamps to where the host can read them, at the submission's end.
+    pub(crate) fn resolve(mut self, encoder: &mut wgpu::CommandEncoder) -> Result<Self> {
+        let bytes = 8 * u64::from(self.count);
+        let resolved = self.device.buffer(bytes, BufferUsages::QUERY_RESOLVE | BufferUsages::COPY_SRC)?;
+        let readback = Readback::new(&self.device, bytes)?;
+        encoder.resolve_query_set(&self.queries, 0..self.count, resolved.raw(), 0);
+        readback.copy(encoder, &resolved);
+        self.readback = Some(readback);
+        Ok(self)
+    }
 }
 
 /// A kernel, compiled.
@@ -84,7 +146,7 @@ pub(crate) struct Launch<'a> {
     pub(crate) head: u32,
     /// Its buffers from binding 3 on.
     pub(crate) buffers: Vec<&'a Buffer>,
-    /// Workgroups along x, y and z. A launch of none is left out.
+    /// Workgroups along x, y and z, none of them 0.
     pub(crate) grid: [u32; 3],
 }
 
@@ -115,8 +177,8 @@ impl Device {
         };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
             .map_err(|e| Error::NoDevice { device: report.name.clone(), reason: e.to_string() })?;
-        let fault = Arc::new(OnceLock::new());
-        let (uncaptured, lost) = (fault.clone(), fault.clone());
+        let own = Self::of(report, device, queue);
+        let (device, uncaptured, lost) = (&own.0.device, own.0.fault.clone(), own.0.fault.clone());
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             let reason = match error {
                 wgpu::Error::OutOfMemory { .. } => {
@@ -129,17 +191,36 @@ impl Device {
         device.set_device_lost_callback(move |reason, message| {
             let _ = lost.set(format!("the device is lost ({reason:?}): {message}"));
         });
+        Ok(own)
+    }
+
+    /// A device that is somebody else's as well: a framework's, say, whose tensors are to be filled
+    /// ([`super::DeviceImages::copy_into`]). Its owner hears of errors that no call can tell, and of its loss.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`] if the device was made with less than the kernels need.
+    pub fn share(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
+        let report = adapter::report_of(&adapter.get_info(), &device.limits(), device.features());
+        match &report.unusable {
+            Some(why) => Err(Error::NoDevice { device: report.name.clone(), reason: format!("cannot be used: {why}") }),
+            None => Ok(Self::of(report, device, queue)),
+        }
+    }
+
+    fn of(report: AdapterReport, device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let wide_subgroups = report.subgroups.is_some_and(|(fewest, _)| fewest >= 32);
-        Ok(Self(Arc::new(Inner {
+        Self(Arc::new(Inner {
             report,
             device,
             queue,
             wide_subgroups,
-            fault,
+            fault: Arc::default(),
             pipelines: Mutex::default(),
             groups: Mutex::default(),
             free: Mutex::default(),
-        })))
+            staging: Mutex::default(),
+            timing: Mutex::default(),
+        }))
     }
 
     /// What is known of the adapter.
@@ -198,13 +279,108 @@ impl Device {
         let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
         let buffer = self.0.device.create_buffer(&descriptor);
         if pollster::block_on(scope.pop()).is_some() {
-            return Err(self.error(format!(
-                "out of memory for {:.0} MB: use smaller batches, or make fewer of them ahead (--prefetch)",
-                size as f64 * 1e-6
-            )));
+            return Err(self.out_of_memory(size));
         }
         self.check()?;
         Ok(Buffer { buffer: Some(buffer), usage, device: self.clone() })
+    }
+
+    /// Staging memory of `size` bytes, filled by `fill`.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if there is none.
+    pub(crate) fn staging(&self, size: u64, fill: impl FnOnce(&mut wgpu::BufferViewMut)) -> Result<Staged> {
+        // Tells which of the pool's the device is done with.
+        let _ = self.0.device.poll(PollType::Poll);
+        let found = {
+            let mut pool = self.0.staging.lock().expect(LOCK);
+            let fits = |staging: &Staging| {
+                staging.is_mapped.load(Ordering::Acquire) && (size..=4 * size).contains(&staging.buffer.size())
+            };
+            let found = pool.iter().position(fits);
+            found.map(|at| pool.swap_remove(at))
+        };
+        let staging = match found {
+            Some(staging) => staging,
+            None => {
+                let scope = self.0.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+                let buffer = self.0.device.create_buffer(&wgpu::BufferDescriptor {
+                    label: Some("staging"),
+                    size: size.next_multiple_of(64 << 10),
+                    usage: BufferUsages::MAP_WRITE | BufferUsages::COPY_SRC,
+                    mapped_at_creation: true,
+                });
+                if pollster::block_on(scope.pop()).is_some() {
+                    return Err(self.out_of_memory(size));
+                }
+                Staging { buffer, is_mapped: Arc::default() }
+            }
+        };
+        {
+            let view = staging.buffer.get_mapped_range_mut(..);
+            let mut view = view.map_err(|e| self.error(format!("its memory could not be written: {e}")))?;
+            fill(&mut view);
+        }
+        staging.buffer.unmap();
+        staging.is_mapped.store(false, Ordering::Release);
+        Ok(Staged { staging: Some(staging), device: self.clone() })
+    }
+
+    fn out_of_memory(&self, size: u64) -> Error {
+        self.error(format!(
+            "out of memory for {:.0} MB: use smaller batches, or make fewer of them ahead (--prefetch)",
+            size as f64 * 1e-6
+        ))
+    }
+
+    /// From now on, takes the time of each launch, where the device can ([`AdapterReport::has_timestamps`]).
+    pub fn time_launches(&self) {
+        if self.0.report.has_timestamps {
+            self.0.timing.lock().expect(LOCK).get_or_insert_default();
+        }
+    }
+
+    /// Times by shader since [`Device::time_launches`]. Waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device fails.
+    pub fn launch_times(&self) -> Result<Vec<LaunchTime>> {
+        self.wait(None)?;
+        let mut timing = self.0.timing.lock().expect(LOCK);
+        let Some(timing) = &mut *timing else { return Ok(Vec::new()) };
+        let period = f64::from(self.0.queue.get_timestamp_period()) * 1e-9;
+        for (timer, stems) in timing.pending.drain(..) {
+            let Some(readback) = &timer.readback else { continue };
+            let times: Vec<u64> = readback.read(self, bytemuck::pod_collect_to_vec)?;
+            for (stem, time) in stems.into_iter().zip(times.as_chunks::<2>().0) {
+                let sum = timing.sums.entry(stem).or_default();
+                sum.0 += 1;
+                sum.1 += time[1].saturating_sub(time[0]) as f64 * period;
+            }
+        }
+        let time = |(&name, &(launches, seconds)): (&&'static str, &(u64, f64))| LaunchTime { name, launches, seconds };
+        Ok(timing.sums.iter().map(time).collect())
+    }
+
+    /// A timer for this many launches, if times are asked for.
+    pub(crate) fn timer(&self, launches: usize) -> Option<Timer> {
+        let is_on = launches > 0 && self.0.timing.lock().expect(LOCK).is_some();
+        is_on.then(|| {
+            let count = 2 * launches as u32;
+            let descriptor = wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count };
+            let queries = self.0.device.create_query_set(&descriptor);
+            Timer { queries, count, device: self.clone(), readback: None }
+        })
+    }
+
+    /// Takes over the timer of a submission whose launches were these.
+    pub(crate) fn timed(&self, mut timer: Timer, stems: Vec<&'static str>) {
+        if let Some(readback) = &mut timer.readback {
+            readback.request();
+        }
+        if let Some(timing) = &mut *self.0.timing.lock().expect(LOCK) {
+            timing.pending.push((timer, stems));
+        }
     }
 
     /// Copies `data` to the start of `buffer` before whatever is submitted next.
@@ -217,26 +393,14 @@ impl Device {
     /// # Errors
     /// [`Error::Device`] if the device fails or does not answer.
     pub(crate) fn download(&self, buffer: &Buffer, size: u64) -> Result<Vec<u8>> {
-        let staging = self.buffer(size, BufferUsages::MAP_READ | BufferUsages::COPY_DST)?;
+        let size = size.next_multiple_of(4);
+        let mut readback = Readback::new(self, size)?;
         let mut encoder = self.0.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(buffer.raw(), 0, staging.raw(), 0, size.next_multiple_of(4));
-        self.0.queue.submit([encoder.finish()]);
-        let slice = staging.raw().slice(..size.next_multiple_of(4));
-        let (told, answer) = std::sync::mpsc::channel();
-        slice.map_async(wgpu::MapMode::Read, move |result| {
-            let _ = told.send(result);
-        });
-        self.wait(None)?;
-        match answer.try_recv() {
-            Ok(Ok(())) => {}
-            _ => return Err(self.error("its memory could not be read")),
-        }
-        let view = slice.get_mapped_range().map_err(|e| self.error(format!("its memory could not be read: {e}")))?;
-        let bytes = view[..size as usize].to_vec();
-        drop(view);
-        staging.raw().unmap();
-        self.check()?;
-        Ok(bytes)
+        readback.copy(&mut encoder, buffer);
+        let index = self.0.queue.submit([encoder.finish()]);
+        readback.request();
+        self.wait(Some(index))?;
+        readback.read(self, <[u8]>::to_vec)
     }
 
     /// Blocks until a submission, or all of them, has been executed.
@@ -342,20 +506,19 @@ impl Device {
         heads: &Buffer,
         input: &Buffer,
         launches: &[Launch<'_>],
-        mut timed: impl FnMut(&'static str) -> Option<(wgpu::QuerySet, u32)>,
+        timer: Option<&Timer>,
     ) -> Result<()> {
-        for launch in launches.iter().filter(|launch| !launch.grid.contains(&0)) {
+        for (at, launch) in (0..).step_by(2).zip(launches) {
             let kernel = launch.kernel;
             assert_eq!(launch.buffers.len(), kernel.buffers.len(), "{}: buffers as its kernel says", kernel.stem);
             let pipeline = self.pipeline(kernel)?;
             let own = launch.buffers.iter().map(|buffer| buffer.raw().clone());
             let buffers = [heads.raw(), input.raw(), input.raw()].into_iter().cloned().chain(own).collect();
             let group = self.group(kernel, &pipeline, buffers);
-            let timed = timed(kernel.stem);
-            let timestamp_writes = timed.as_ref().map(|(query_set, at)| wgpu::ComputePassTimestampWrites {
-                query_set,
-                beginning_of_pass_write_index: Some(*at),
-                end_of_pass_write_index: Some(*at + 1),
+            let timestamp_writes = timer.map(|timer| wgpu::ComputePassTimestampWrites {
+                query_set: &timer.queries,
+                beginning_of_pass_write_index: Some(at),
+                end_of_pass_write_index: Some(at + 1),
             });
             let mut pass =
                 encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(kernel.stem), timestamp_writes });

@@ -18,15 +18,15 @@
 //! so that the bind groups of a batch can be kept for the next one. `shaders/common.wgsl` declares bindings 0 and 2, and is
 //! appended to each shader.
 
-#![allow(dead_code)] // until the engine is whole
-
 pub(crate) mod adapter;
 pub(crate) mod augment;
 pub(crate) mod device;
+mod images;
 pub(crate) mod jpeg;
 pub(crate) mod kernel;
 pub(crate) mod mix;
 pub(crate) mod planes;
+pub(crate) mod recorder;
 pub(crate) mod render;
 #[cfg(test)]
 mod shaders;
@@ -35,3 +35,4 @@ pub(crate) mod testing;
 
 pub use adapter::{AdapterReport, adapters};
 pub use device::Device;
+pub use images::DeviceImages;

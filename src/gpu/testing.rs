@@ -77,7 +77,7 @@ pub(crate) fn run<P: Pod>(case: Case<'_, P>) -> Vec<Vec<u32>> {
     let launch = Launch { kernel: case.kernel, head: 0, buffers: buffers.iter().collect(), grid: case.grid };
     let (raw, queue) = device.raw();
     let mut encoder = raw.create_command_encoder(&Default::default());
-    device.encode(&mut encoder, &heads, &input, &[launch], |_| None).unwrap();
+    device.encode(&mut encoder, &heads, &input, &[launch], None).unwrap();
     queue.submit([encoder.finish()]);
     let read = |(buffer, contents): (&Buffer, &Vec<u32>)| {
         let bytes = device.download(buffer, buffer.size()).unwrap();

@@ -1,7 +1,7 @@
 //! Settings of a loader.
 
 use super::{EpochEnd, Loader, OnBadFile, Shard, State};
-use crate::engine::{Cpu, Engine};
+use crate::engine::{Cpu, Engine, Engines};
 use crate::error::Result;
 use crate::recipe::Recipe;
 use crate::schedule::Schedule;
@@ -22,6 +22,7 @@ pub struct LoaderBuilder {
     pub(super) epoch_end: EpochEnd,
     pub(super) on_bad_file: OnBadFile,
     pub(super) engine: Arc<dyn Engine>,
+    pub(super) fallback: Option<Arc<dyn Engine>>,
     pub(super) memory_limit: Option<u64>,
     pub(super) resume: Option<State>,
 }
@@ -43,6 +44,7 @@ impl LoaderBuilder {
             epoch_end: if evaluate { EpochEnd::Pad } else { EpochEnd::Drop },
             on_bad_file: OnBadFile::default(),
             engine: Arc::new(Cpu::default()),
+            fallback: None,
             memory_limit: None,
             resume: None,
         }
@@ -93,6 +95,20 @@ impl LoaderBuilder {
     /// The engine. Default: [`Cpu`] with the decoder's default limits.
     pub fn engine(mut self, engine: Arc<dyn Engine>) -> Self {
         self.engine = engine;
+        self
+    }
+
+    /// The engine that goes on, from the same batch, if the first one's device fails ([`crate::Error::Device`]): the loader warns
+    /// by a tracing event and makes that batch and those after it anew. Default: none, and the failure is the caller's error.
+    pub fn fallback(mut self, engine: Arc<dyn Engine>) -> Self {
+        self.fallback = Some(engine);
+        self
+    }
+
+    /// The engines that [`crate::engine::DeviceName::open`] gives.
+    pub fn engines(mut self, engines: Engines) -> Self {
+        let Engines { engine, fallback } = engines;
+        (self.engine, self.fallback) = (engine, fallback);
         self
     }
 

@@ -83,6 +83,8 @@ pub struct Loader {
     course: Course,
     shop: Arc<Shop>,
     engine: Arc<dyn Engine>,
+    /// The engine that goes on if a device fails, until it does.
+    fallback: Option<Arc<dyn Engine>>,
     order: Order,
     /// RandAugment's magnitude at the end of the schedule.
     last_magnitude: f64,
@@ -95,15 +97,56 @@ pub struct Loader {
     delivered: State,
     /// After the last batch in `jobs`.
     planned: State,
-    /// The samples to make; the receiver is for taking back what nobody wants any more.
-    queue: Option<(Sender<Task>, Receiver<Task>)>,
-    /// The samples to make again for the batch that is handed out next; closed with `queue`.
-    urgent: Option<Sender<Task>>,
-    threads: Vec<JoinHandle<()>>,
+    /// There until the loader is dropped.
+    crew: Option<Crew>,
+    workers: usize,
     /// Batches of nothing but skipped samples, up to now without another between.
     empty: usize,
     broken: bool,
 }
+
+/// The threads that make samples, and their queues.
+struct Crew {
+    tasks: Sender<Task>,
+    /// For taking back what nobody wants any more.
+    waiting: Receiver<Task>,
+    /// The samples to make again for the batch that is handed out next.
+    urgent: Sender<Task>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Crew {
+    fn start(shop: &Arc<Shop>, engine: &dyn Engine, workers: usize) -> Result<Self> {
+        let (tasks, waiting) = crossbeam::channel::unbounded::<Task>();
+        let (urgent, first) = crossbeam::channel::unbounded::<Task>();
+        let mut threads = Vec::with_capacity(workers);
+        for number in 0..workers {
+            let (shop, first, queue) = (shop.clone(), first.clone(), waiting.clone());
+            let mut engine = engine.worker()?;
+            let thread = std::thread::Builder::new()
+                .name(format!("bandfeed-{number}"))
+                .spawn(move || shop.work(&mut *engine, &first, &queue))
+                .map_err(|e| {
+                    Error::config("workers", format!("thread {number} of {workers} cannot be started: {e}"))
+                })?;
+            threads.push(thread);
+        }
+        Ok(Self { tasks, waiting, urgent, threads })
+    }
+
+    /// Closes the queues and waits for what is worked on at this moment.
+    fn end(self) {
+        let Self { tasks, waiting, urgent, threads } = self;
+        while waiting.try_recv().is_ok() {}
+        drop((tasks, waiting, urgent));
+        for thread in threads {
+            // A worker catches its samples' panics; one that died all the same has nothing left to tell.
+            let _ = thread.join();
+        }
+    }
+}
+
+const CREW: &str = "the crew is there until the loader is dropped";
 
 /// Empty batches in a row that are an error in spite of [`OnBadFile::Skip`]: a disk that is gone, say.
 const EMPTY_IN_A_ROW: usize = 3;
@@ -166,25 +209,13 @@ impl Loader {
             damaged_files: Default::default(),
             sums: Default::default(),
         });
-        let (tasks, queue) = crossbeam::channel::unbounded::<Task>();
-        let (urgent, first) = crossbeam::channel::unbounded::<Task>();
-        let mut threads = Vec::with_capacity(workers);
-        for number in 0..workers {
-            let (shop, first, queue) = (shop.clone(), first.clone(), queue.clone());
-            let mut engine = builder.engine.worker()?;
-            let thread = std::thread::Builder::new()
-                .name(format!("bandfeed-{number}"))
-                .spawn(move || shop.work(&mut *engine, &first, &queue))
-                .map_err(|e| {
-                    Error::config("workers", format!("thread {number} of {workers} cannot be started: {e}"))
-                })?;
-            threads.push(thread);
-        }
+        let crew = Crew::start(&shop, &*builder.engine, workers)?;
         let loader = Self {
             last_magnitude,
             course,
             shop,
             engine: builder.engine,
+            fallback: builder.fallback,
             order,
             replay,
             prefetch,
@@ -192,9 +223,8 @@ impl Loader {
             jobs: VecDeque::with_capacity(prefetch),
             delivered: state.clone(),
             planned: state,
-            queue: Some((tasks, queue)),
-            urgent: Some(urgent),
-            threads,
+            crew: Some(crew),
+            workers,
             empty: 0,
             broken: false,
         };
@@ -248,20 +278,42 @@ impl Loader {
         }
         if pending == Pending::Drop {
             self.cancel();
-            self.planned = self.delivered.clone();
-            let Self { replay, course, planned, order, shop, last_magnitude, .. } = self;
-            *replay = replay.rebuilt(
-                course,
-                planned,
-                &|stage, progress| shop.recipe.magnitude_at(stage, *last_magnitude, progress),
-                &mut |epoch, position| order.index(epoch, position),
-            );
+            self.plan_from(self.delivered.clone());
         }
         let from_step = self.planned.step;
         for state in [&mut self.planned, &mut self.delivered] {
             state.overrides.retain(|o| o.from_step < from_step);
             state.overrides.push(Override { from_step, stage: stage.clone() });
         }
+        Ok(())
+    }
+
+    /// Plans anew from `state` on: what was planned is cancelled.
+    fn plan_from(&mut self, state: State) {
+        self.planned = state;
+        let Self { replay, course, planned, order, shop, last_magnitude, .. } = self;
+        *replay = replay.rebuilt(
+            course,
+            planned,
+            &|stage, progress| shop.recipe.magnitude_at(stage, *last_magnitude, progress),
+            &mut |epoch, position| order.index(epoch, position),
+        );
+    }
+
+    /// Goes on with the fallback engine from `state` on, after the engine's device failed.
+    fn fall_back(&mut self, state: State, reason: &Error) -> Result<()> {
+        let engine = self.fallback.take().expect("it is asked before");
+        tracing::warn!("{reason}; the {} engine goes on", engine.name());
+        self.cancel();
+        if let Some(crew) = self.crew.take() {
+            crew.end();
+        }
+        self.crew = Some(Crew::start(&self.shop, &*engine, self.workers)?);
+        self.engine = engine;
+        self.delivered = state.clone();
+        // What the replay buffer holds is of the other engine.
+        self.replay = replay::Buffer::default();
+        self.plan_from(state);
         Ok(())
     }
 
@@ -277,7 +329,7 @@ impl Loader {
 
     /// A reader of the counters, to keep at hand while the loader is iterated.
     pub fn meter(&self) -> Meter {
-        Meter::new(self.shop.sums.clone(), self.threads.len())
+        Meter::new(self.shop.sums.clone(), self.workers)
     }
 
     /// Files that gave no image so far, by index.
@@ -315,7 +367,7 @@ impl Loader {
             self.planned = after;
             self.read_ahead(&step, &slots);
             let job = Arc::new(Job::new(step, slots, canvas));
-            let (tasks, _) = self.queue.as_ref().expect("the queue is open until the loader is dropped");
+            let tasks = &self.crew.as_ref().expect(CREW).tasks;
             for slot in 0..samples {
                 tasks.send(Task { job: job.clone(), slot }).expect("the loader holds a receiver itself");
             }
@@ -376,8 +428,8 @@ impl Loader {
         for job in self.jobs.drain(..) {
             job.cancel();
         }
-        if let Some((_, waiting)) = &self.queue {
-            while waiting.try_recv().is_ok() {}
+        if let Some(crew) = &self.crew {
+            while crew.waiting.try_recv().is_ok() {}
         }
     }
 
@@ -391,7 +443,7 @@ impl Loader {
         if refused.is_empty() {
             return Ok(());
         }
-        let urgent = self.urgent.as_ref().expect("the queues are open until the loader is dropped");
+        let urgent = &self.crew.as_ref().expect(CREW).urgent;
         for slot in refused {
             urgent.send(Task { job: job.clone(), slot }).expect("a worker waits for it, and holds a receiver");
         }
@@ -458,6 +510,23 @@ impl Iterator for Loader {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        let before = self.delivered.clone();
+        match self.next_batch() {
+            Some(Err(error @ Error::Device { .. })) if self.fallback.is_some() => {
+                if let Err(error) = self.fall_back(before, &error) {
+                    self.broken = true;
+                    return Some(Err(error));
+                }
+                self.broken = false;
+                self.next_batch()
+            }
+            batch => batch,
+        }
+    }
+}
+
+impl Loader {
+    fn next_batch(&mut self) -> Option<Result<Batch>> {
         if self.broken {
             return None;
         }
@@ -487,10 +556,8 @@ impl std::iter::FusedIterator for Loader {}
 impl Drop for Loader {
     fn drop(&mut self) {
         self.cancel();
-        drop((self.queue.take(), self.urgent.take()));
-        for thread in self.threads.drain(..) {
-            // A worker catches its samples' panics; one that died all the same has nothing left to tell.
-            let _ = thread.join();
+        if let Some(crew) = self.crew.take() {
+            crew.end();
         }
     }
 }
@@ -499,7 +566,7 @@ impl std::fmt::Debug for Loader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Loader")
             .field("engine", &self.engine.name())
-            .field("workers", &self.threads.len())
+            .field("workers", &self.workers)
             .field("prefetch", &self.prefetch)
             .field("state", &self.delivered)
             .finish_non_exhaustive()

@@ -54,6 +54,8 @@ pub(super) struct Job {
     outcomes: Mutex<Vec<Option<Outcome>>>,
     /// What the batch was submitted with, or why it could not be.
     submitted: Mutex<Result<Option<Mixing>>>,
+    /// Slots that the device refused: their samples are made without it, and what is kept of them is not used.
+    refused: Mutex<Vec<usize>>,
     remaining: AtomicUsize,
     done: Sender<()>,
     finished: Receiver<()>,
@@ -86,6 +88,7 @@ impl Job {
             canvas: RwLock::new(Some(canvas)),
             outcomes: Mutex::new((0..samples).map(|_| None).collect()),
             submitted: Mutex::new(Ok(None)),
+            refused: Mutex::default(),
             remaining: AtomicUsize::new(samples),
             done,
             finished,
@@ -115,6 +118,7 @@ impl Job {
             let mut outcomes = self.outcomes.lock().expect(LOCK);
             refused.iter().for_each(|&slot| outcomes[slot] = None);
             while self.finished.try_recv().is_ok() {}
+            *self.refused.lock().expect(LOCK) = refused.clone();
             self.remaining.store(refused.len(), Ordering::Release);
         }
         Ok(refused)
@@ -257,6 +261,9 @@ impl Shop {
                 // Whoever comes first makes it; the others wait here, and are spared the work. A panic on the way leaves an
                 // entry that is not made, as if nobody had come.
                 let mut kept = entry.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                if job.refused.lock().expect(LOCK).contains(&slot) {
+                    *kept = None;
+                }
                 if let Some(sample) = &*kept {
                     *at = Some(sample.index);
                     let _span = tracing::trace_span!("replay", index = sample.index, slot).entered();

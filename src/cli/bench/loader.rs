@@ -1,17 +1,17 @@
 //! `bandfeed bench loader`: the whole input, from files to batches.
 
 use super::super::machine;
+use super::super::table::table;
 use super::cache::Cache;
 use super::options::{self, Common, Making, Shape, Target, at_own_magnitude};
 use super::report::{Key, Kind, Report, Row};
 use super::rounds::{self, Input, Window};
 use super::show::Outlet;
-use crate::engine::Cpu;
+use crate::engine::{Engine, LaunchTime};
 use crate::loader::{Loader, OnBadFile};
 use crate::schedule::Schedule;
 use crate::{BandCrop, Recipe, Result, Stage};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 #[derive(Debug, clap::Args)]
@@ -65,7 +65,32 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     })?;
     let mut report = Report::new(Kind::Loader, common, &*input.source, &recipe, feed.making.scale_margin, measured);
     feed.describe(&mut report, *batch_size);
-    outlet.put(&report, &recipe, "")
+    let engine = input.engines(feed.making.scale_margin)?.engine;
+    report.engine = engine.name().to_owned();
+    outlet.put(&report, &recipe, &launch_table(&*engine)?)
+}
+
+/// What the device's time went into, over all rows and rounds; empty where it does not tell.
+fn launch_table(engine: &dyn Engine) -> Result<String> {
+    let times = engine.launch_times()?;
+    let (Some(traffic), false) = (engine.traffic(), times.is_empty()) else { return Ok(String::new()) };
+    let batches = traffic.batches.max(1) as f64;
+    let total: f64 = times.iter().map(|time| time.seconds).sum();
+    let row = |time: &LaunchTime| {
+        vec![
+            time.name.to_owned(),
+            format!("{:.2}", time.launches as f64 / batches),
+            format!("{:.3}", 1e3 * time.seconds / batches),
+            format!("{:.1} %", 100.0 * time.seconds / total.max(f64::MIN_POSITIVE)),
+        ]
+    };
+    let rows: Vec<_> = times.iter().map(row).collect();
+    Ok(format!(
+        "\nOn the device, a batch, over all rows and warm-up; at most {} launches a batch, {} images went back to the cpu:\n\n{}",
+        traffic.most_launches,
+        traffic.refused,
+        table(&["shader", "launches", "ms", "share"], &rows)
+    ))
 }
 
 impl Feed {
@@ -108,13 +133,11 @@ impl Feed {
     ) -> Result<Loader> {
         let replay = options::replay(target, self.replay, self.replay_capacity);
         let endless = Schedule::fixed(Stage { replay, ..target.stage.clone() }).with_epochs(1e9)?;
-        // The only engine there is; the options know no other.
-        let engine = Cpu::default().scale_margin(self.making.scale_margin);
         Loader::builder(input.source.clone(), endless)
             .recipe(at_own_magnitude(recipe))
             .seed(common.seed + round)
             .workers(workers)
-            .engine(Arc::new(engine))
+            .engines(input.engines(self.making.scale_margin)?)
             .prefetch(self.prefetch)
             .on_bad_file(OnBadFile::Substitute)
             .build()
@@ -149,6 +172,8 @@ impl Feed {
         let resident = input.prepare(key.cache)?;
         let limit = whole_batches(input.limit(key.cache), target.stage.fresh());
         let disk = machine::disk_bytes().filter(|_| key.cache == Some(Cache::Cold));
+        let engine = input.engines(self.making.scale_margin)?.engine;
+        let traffic = engine.traffic();
         let (before, cpu, start) = (loader.counters(), machine::cpu_seconds(), Instant::now());
         let (mut images, mut batches) = (0, 0);
         while start.elapsed() < Duration::from_secs_f64(common.seconds) && batches < limit {
@@ -161,6 +186,7 @@ impl Feed {
             cpu_seconds: machine::cpu_seconds().zip(cpu).map(|(after, before)| after - before),
             counters: Some(loader.counters().since(&before)),
             bad_files: loader.bad_files().len(),
+            traffic: engine.traffic().zip(traffic).map(|(after, before)| after.since(&before)),
             resident,
             disk_bytes: machine::disk_bytes().zip(disk).map(|(after, before)| after - before),
             ..Window::default()

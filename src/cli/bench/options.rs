@@ -2,15 +2,14 @@
 
 use super::super::transform::{Decoding, Transform};
 use super::cache::Cache;
+use super::report::Kind;
 use crate::decode::SCALE_MARGIN;
+use crate::engine::DeviceName;
 use crate::recipe::{Magnitude, Preset};
 use crate::schedule::{Options, Schedule, StageReplay};
 use crate::{BandCrop, Error, Recipe, Result, Stage};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-
-/// Engines that there are, by name.
-pub(super) const ENGINES: [&str; 1] = ["cpu"];
 
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Common {
@@ -35,9 +34,9 @@ pub(super) struct Common {
     /// Worker threads; several values make a row each [default: the machine's cores].
     #[arg(long, value_delimiter = ',')]
     workers: Vec<usize>,
-    /// What runs the plans.
-    #[arg(long, default_value = "cpu", value_parser = ENGINES)]
-    pub(super) engine: String,
+    /// What runs the plans: cpu, wgpu (a GPU), wgpu:NAME or auto. A software adapter's times say nothing of a GPU.
+    #[arg(long, default_value = "cpu", alias = "engine", value_name = "DEVICE")]
+    pub(super) device: DeviceName,
     /// Whether the source's files are in the system's page cache: warm (as they come; read beforehand with both), cold (evicted
     /// before each window, which ends after one pass), or both, a row each.
     #[arg(long, value_enum, default_value_t = CacheChoice::Warm, value_name = "STATE")]
@@ -175,7 +174,12 @@ impl Common {
     /// # Errors
     /// [`Error::Config`] for no worker, a plot that is no .png, or a folder that is not there; [`Error::Io`] for a file
     /// that cannot be written.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(super) fn check(&self, kind: Kind) -> Result<()> {
+        if self.device != DeviceName::Cpu && matches!(kind, Kind::Decode | Kind::Crop) {
+            let reason =
+                format!("{}: this measures parts of the cpu engine; take `bench loader` for devices", self.device);
+            return Err(Error::config("--device", reason));
+        }
         if self.workers.contains(&0) {
             return Err(Error::config("--workers", "0: expected at least 1"));
         }

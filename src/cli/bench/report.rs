@@ -134,6 +134,15 @@ pub(super) struct Row {
     /// What the system fetched from the disk for an image, in kB; told for windows that begin cold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) disk_kb: Option<f64>,
+    /// Launches on the device for a batch, mean.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) launches: Option<f64>,
+    /// Bytes to the device for an image, in kB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) uploaded_kb: Option<f64>,
+    /// Bytes from the device for an image, in kB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) downloaded_kb: Option<f64>,
     /// Pixels that the decoder handed over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) megapixels_per_second: Option<f64>,
@@ -245,7 +254,7 @@ impl Report {
             kind,
             date: utc(SystemTime::now()),
             machine: value(serde_json::to_value(Machine::this())),
-            engine: common.engine.clone(),
+            engine: common.device.to_string(),
             source: common.source.clone(),
             images: source.len(),
             base: common.base,

@@ -4,12 +4,13 @@ use super::super::machine;
 use super::cache::{Cache, Files};
 use super::options::Common;
 use super::report::{Key, Row};
+use crate::engine::{DeviceName, EngineOptions, Engines, Traffic};
 use crate::loader::Counters;
 use crate::{Error, Result, Source};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, OnceLock};
 use std::time::{Duration, Instant};
 
 /// One timed window.
@@ -28,6 +29,8 @@ pub(super) struct Window {
     pub(super) resident: Option<f64>,
     /// Fetched from the disk.
     pub(super) disk_bytes: Option<u64>,
+    /// What went to the engine's device and back.
+    pub(super) traffic: Option<Traffic>,
     pub(super) bad_files: usize,
 }
 
@@ -109,6 +112,10 @@ impl Tally {
         let made = counters.map_or(row.images, |sums| sums.images + sums.replayed).max(1);
         let each = 1e3 / made as f64;
         let read = counters.map_or(made, |sums| sums.images.max(1));
+        let batches = sum(|w| Some(w.traffic?.batches as f64)).filter(|n| *n > 0.0);
+        row.launches = sum(|w| Some(w.traffic?.launches as f64)).zip(batches).map(|(launches, n)| launches / n);
+        row.uploaded_kb = sum(|w| Some(w.traffic?.uploaded as f64)).map(|bytes| bytes / 1e3 / made as f64);
+        row.downloaded_kb = sum(|w| Some(w.traffic?.downloaded as f64)).map(|bytes| bytes / 1e3 / made as f64);
         row.disk_kb = disk.map(|bytes| bytes / 1e3 / read as f64);
         row.cpu_ms_per_image = sum(|w| w.cpu_seconds).map(|s| s * each);
         if let Some(sums) = counters {
@@ -134,9 +141,25 @@ pub(super) struct Input {
     pub(super) source: Arc<dyn Source>,
     /// `None` where the page cache is left as it is.
     files: Option<Files>,
+    device: DeviceName,
+    /// Opened once: a device compiles its programs anew for each engine.
+    engines: OnceLock<Engines>,
 }
 
 impl Input {
+    /// The engine of `--device`.
+    ///
+    /// # Errors
+    /// As [`DeviceName::open`].
+    pub(super) fn engines(&self, scale_margin: f64) -> Result<Engines> {
+        if let Some(engines) = self.engines.get() {
+            return Ok(engines.clone());
+        }
+        let engines = self.device.open(&EngineOptions { scale_margin, ..EngineOptions::default() })?;
+        engines.engine.time_launches();
+        Ok(self.engines.get_or_init(|| engines).clone())
+    }
+
     /// # Errors
     /// As [`crate::source::open`]; [`Error::Config`] for files too large to be warm and cold in turn.
     pub(super) fn open(common: &Common) -> Result<Self> {
@@ -147,7 +170,7 @@ impl Input {
         if let Some(files) = files.as_ref().filter(|_| common.cache.states().contains(&Cache::Warm)) {
             files.fit_in_memory()?;
         }
-        Ok(Self { source, files })
+        Ok(Self { source, files, device: common.device.clone(), engines: OnceLock::new() })
     }
 
     /// Evicts or reads the files where that was asked for, and tells the share that is resident then.

@@ -20,7 +20,7 @@ impl<'a> Outlet<'a> {
     /// # Errors
     /// As [`Common::check`] and [`compare::read`].
     pub(super) fn open(common: &'a Common, kind: Kind) -> Result<Self> {
-        common.check()?;
+        common.check(kind)?;
         let before = common.against.as_deref().map(|path| compare::read(path, kind)).transpose()?;
         Ok(Self { common, before })
     }
@@ -172,6 +172,9 @@ fn columns(report: &Report) -> Vec<(&'static str, Vec<Option<String>>)> {
         column("MB/s", &|r| fixed(r.megabytes_per_second, 1)),
         column("KB", &|r| fixed(r.looked_at_kb, 1)),
         column("disk KB", &|r| fixed(r.disk_kb, 1)),
+        column("launches", &|r| fixed(r.launches, 0)),
+        column("up KB", &|r| fixed(r.uploaded_kb, 1)),
+        column("down KB", &|r| fixed(r.downloaded_kb, 1)),
         column("cpu ms", &|r| fixed(r.cpu_ms_per_image, 2)),
         column("read ms", &|r| fixed(r.read_ms, 3)),
         column("decode ms", &|r| fixed(r.decode_ms, 3)),

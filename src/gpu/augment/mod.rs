@@ -20,10 +20,13 @@
 //!
 //! Reference: [`crate::augment::Augmenter`].
 
-pub(crate) mod rounds;
-pub(crate) mod stage;
+mod rounds;
+mod stage;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use rounds::{Pass, Placed, Rounds, rounds};
+pub(crate) use stage::{Staged, stage};
 
 use super::kernel::{Kernel, kernel, params};
 

@@ -13,14 +13,14 @@
 //! Pixels are the CPU's, bit for bit, at every scale. Where the CPU would leave an image to libjpeg, or refuse it, the sample's word
 //! in `status` is not 0 after the launches, its pixels are of no meaning, and the CPU has to decide.
 
-pub(crate) mod batch;
-pub(crate) mod picture;
-pub(crate) mod stage;
+mod batch;
+mod picture;
+mod stage;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use batch::Place;
-pub(crate) use picture::{Picture, Wanted};
+pub(crate) use batch::{Batch, Place, Sizes, place};
+pub(crate) use picture::{Part, Picture, Wanted};
 pub(crate) use stage::Staged;
 
 use super::kernel::{Access, Kernel, kernel, params};

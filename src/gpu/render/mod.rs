@@ -40,16 +40,20 @@ macro_rules! scaled {
     };
 }
 
-pub(crate) mod batch;
+mod batch;
 mod erase;
 mod finish;
 mod fourier;
 mod normalize;
 mod resample;
-pub(crate) mod stage;
-pub(crate) mod tables;
+mod stage;
+mod tables;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use batch::{Area, Batch, Sample, Step};
+pub(crate) use stage::{Staged, Stager};
+pub(crate) use tables::Tables;
 
 use super::kernel::Kernel;
 

@@ -37,7 +37,7 @@ impl Staged {
     }
 
     /// Size of the 8-bit image that is augmented.
-    pub(super) fn augmented(&self) -> Size {
+    pub(crate) fn augmented(&self) -> Size {
         self.cut_first().map_or(self.plan.crop.window.size(), |band| Size::square(band.band))
     }
 }
