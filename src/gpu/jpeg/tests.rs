@@ -348,8 +348,9 @@ fn random_damage_is_found_or_harmless() {
     let (mut damaged, mut samples) = (Vec::new(), Vec::new());
     for round in 0..400 {
         let mut jpeg = files[round % files.len()].clone();
+        let codes = jpeg.windows(2).position(|pair| pair == [0xff, 0xc4]).expect("there are codes");
         for _ in 0..1 + draw.below(3) {
-            let at = draw.below(jpeg.len() as u64) as usize;
+            let at = codes + draw.below((jpeg.len() - codes) as u64) as usize;
             match draw.below(4) {
                 0 => jpeg[at] ^= 1 << draw.below(8),
                 1 => jpeg[at] = draw.bits() as u8,
