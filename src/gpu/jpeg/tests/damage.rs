@@ -1,6 +1,7 @@
 //! What the kernel says of files that are not sound.
 
 use super::*;
+use crate::decode::SeekPoint;
 use crate::error::DecodeError;
 
 /// Decodes whole files. What the kernel takes for sound is what libjpeg-turbo reads without a warning, and what it does not the CPU's
@@ -167,4 +168,62 @@ fn what_comes_after_the_window_is_not_looked_at() {
         let all = whole(&mut stager, &damaged);
         assert_ne!(launch(&[all])[0].0, 0, "the whole is damaged");
     }
+}
+
+/// A gray JPEG of so many blocks, with these bits, spaces aside, and ones behind them. DC: `0` of no bits, `10` of 11; AC: `0` of
+/// one bit without a run, `10` end of block, `110` sixteen zeros, `1110` of one bit after fifteen zeros, `11110` of 11 bits.
+fn made_up(blocks: (u8, u8), bits: &str) -> Vec<u8> {
+    let mut jpeg = vec![0xff, 0xd8, 0xff, 0xdb, 0, 67, 0];
+    jpeg.extend([1; 64]);
+    jpeg.extend([0xff, 0xc0, 0, 11, 8, 0, 8 * blocks.1, 0, 8 * blocks.0, 1, 1, 0x11, 0]);
+    for (class, codes, symbols) in [(0, 2, &[0, 11][..]), (0x10, 5, &[1, 0, 0xf0, 0xf1, 11])] {
+        jpeg.extend([0xff, 0xc4, 0, 19 + codes, class]);
+        jpeg.extend((0..16).map(|length| u8::from(length < codes)));
+        jpeg.extend(symbols);
+    }
+    jpeg.extend([0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0]);
+    let bits: Vec<u8> = bits.bytes().filter(|b| *b != b' ').map(|b| b - b'0').collect();
+    for byte in bits.chunks(8) {
+        let byte = (0..8).fold(0, |value, at| value << 1 | byte.get(at).unwrap_or(&1));
+        jpeg.extend(if byte == 0xff { &[0xff, 0][..] } else { std::slice::from_ref(&byte) });
+    }
+    jpeg.extend([0xff, 0xd9]);
+    jpeg
+}
+
+#[test]
+fn made_up_streams_have_their_status() {
+    let empty = |blocks: usize| "0 10".repeat(blocks);
+    let large = "10 11111111111 10".repeat(16);
+    let long_run = "0 110 110 110 1110 1 ";
+    let cases = [
+        ("sound", (8, 1), empty(8), 0),
+        ("a block as padding", (7, 1), empty(8), 0),
+        ("a byte too many", (8, 1), empty(8) + "11111111", BAD_END),
+        ("a block too few", (8, 1), empty(7), BAD_CODE),
+        ("more blocks than there should be", (10, 4), empty(43), BAD_END),
+        ("the largest DC", (16, 1), large.clone(), 0),
+        ("a larger DC", (17, 1), large + "10 11111111111 10", BAD_DC),
+        ("a run to the end of the block", (1, 1), "0 110 110 ".to_owned() + &"0 1".repeat(15) + "1110 1", 0),
+        ("zeros to the end of the block", (1, 1), "0 110 110 110 ".to_owned() + &"0 1".repeat(15), 0),
+        ("a run beyond the end of the block", (2, 1), long_run.to_owned() + &empty(1), BAD_CODE),
+        ("the same in a row that is not needed", (25, 3), long_run.to_owned() + &empty(74), BAD_CODE),
+        ("an AC coefficient of 11 bits", (1, 1), "0 11110 11111111111 10".to_owned(), BAD_CODE),
+    ];
+    let mut stager = short(64);
+    let samples = cases.each_ref().map(|(_, blocks, bits, _)| {
+        let last = Rect { x: 0, y: 8 * u32::from(blocks.1) - 8, width: 8 * u32::from(blocks.0), height: 8 };
+        stage(&mut stager, &made_up(*blocks, bits), Some((last, 8)), None).expect("the header is sound")
+    });
+    for ((what, .., status), got) in cases.iter().zip(launch(&samples)) {
+        assert_eq!(got.0, *status, "{what}");
+    }
+    let jpeg = made_up((7, 1), &empty(8));
+    let grid = SeekGrid { units: (7, 1), steps: (4, 1), columns: 2 };
+    let samples = [12, 15].map(|position| {
+        let points = [0, position].map(|position| SeekPoint { position, predicted: [0; 3] });
+        let points = SeekPoints::new(grid, points.to_vec()).expect("there are two");
+        stage(&mut stager, &jpeg, None, Some(&points)).expect("the header is sound")
+    });
+    assert_eq!([0, 1].map(|sample: usize| launch(&samples)[sample].0), [0, BAD_END], "a seek point a block too late");
 }
