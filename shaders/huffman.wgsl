@@ -211,9 +211,14 @@ fn component_of(block: u32) -> u32 {
     return (job.components >> (2u * block)) & 3u;
 }
 
-// The table for the coefficient in zigzag order.
-fn table_of(component: u32, coefficient: u32) -> u32 {
-    return (job.tables >> (8u * component + select(4u, 0u, coefficient == 0u))) & 7u;
+// The tables of a block's component: four bits for DC and, higher, four for AC.
+fn tables_of(block: u32) -> u32 {
+    return job.tables >> (8u * component_of(block));
+}
+
+// That for a coefficient in zigzag order.
+fn table_for(coefficient: u32, tables: u32) -> u32 {
+    return (tables >> select(4u, 0u, coefficient == 0u)) & 7u;
 }
 
 fn only(component: u32, value: i32) -> vec4<i32> {
@@ -239,23 +244,24 @@ fn count(at: u32, end: u32, state: u32) -> Counted {
     var reader = open(at + (state & 0xffu));
     var block = (state >> 8u) & 0xffu;
     var coefficient = state >> 16u;
+    var tables = tables_of(block);
     var counted = Counted(0u, 0u, vec4<i32>(), false);
     while reader.bit < end {
-        let component = component_of(block);
         let bits = peek(reader);
-        let found = symbol(table_of(component, coefficient), bits);
+        let found = symbol(table_for(coefficient, tables), bits);
         let takes = found & 31u;
         if takes == 0u {
             // Out of step, or damaged: any state will do.
             counted.is_bad = true;
             block = 0u;
             coefficient = 0u;
+            tables = tables_of(0u);
             take(&reader, 1u);
             continue;
         }
         let size = (found >> 10u) & 15u;
         if coefficient == 0u {
-            counted.dc += only(component, extend(bits << (takes - size), size));
+            counted.dc += only(component_of(block), extend(bits << (takes - size), size));
         }
         take(&reader, takes);
         let step = (found >> 5u) & 31u;
@@ -265,6 +271,7 @@ fn count(at: u32, end: u32, state: u32) -> Counted {
             coefficient = 0u;
             counted.blocks += 1u;
             block = select(block + 1u, 0u, block + 1u >= job.blocks);
+            tables = tables_of(block);
         }
     }
     counted.exit = packed(reader.bit - end, block, coefficient);
@@ -349,6 +356,11 @@ fn place_of(block: u32, column: u32, row: u32) -> u32 {
     return job.coefficients + input[part] + 32u * (y * width + x);
 }
 
+// M of the low M x M of a block's coefficients.
+fn low_of(block: u32) -> u32 {
+    return input[job.parts + component_of(block) * PART_WORDS + 7u];
+}
+
 fn put(place: u32, at: u32, value: i32) {
     atomicOr(&coefficients[place + (at >> 1u)], (u32(value) & 0xffffu) << ((at & 1u) * 16u));
 }
@@ -366,10 +378,11 @@ fn write(at: u32, end: u32, state: u32, ended_before: u32, dc_before: vec4<i32>,
     var row = unit / job.columns;
     var column = unit - row * job.columns;
     var place = place_of(block, column, row);
+    var tables = tables_of(block);
+    var low = low_of(block);
     while reader.bit < end && done < total {
-        let component = component_of(block);
         let bits = peek(reader);
-        let found = symbol(table_of(component, coefficient), bits);
+        let found = symbol(table_for(coefficient, tables), bits);
         let takes = found & 31u;
         let size = (found >> 10u) & 15u;
         let step = (found >> 5u) & 31u;
@@ -380,6 +393,7 @@ fn write(at: u32, end: u32, state: u32, ended_before: u32, dc_before: vec4<i32>,
         let value = extend(bits << (takes - size), size);
         take(&reader, takes);
         if coefficient == 0u {
+            let component = component_of(block);
             dc += only(component, value);
             let own = dot(only(component, 1i), dc);
             if own != clamp(own, -32768i, 32767i) {
@@ -392,7 +406,6 @@ fn write(at: u32, end: u32, state: u32, ended_before: u32, dc_before: vec4<i32>,
         } else if size > 0u && place != NOWHERE {
             let k = coefficient + step - 1u;
             let natural = (zigzag[k >> 2u] >> ((k & 3u) * 8u)) & 63u;
-            let low = input[job.parts + component * PART_WORDS + 7u];
             if max(natural & 7u, natural >> 3u) < low {
                 put(place, natural, value);
             }
@@ -411,6 +424,8 @@ fn write(at: u32, end: u32, state: u32, ended_before: u32, dc_before: vec4<i32>,
                 }
             }
             place = place_of(block, column, row);
+            tables = tables_of(block);
+            low = low_of(block);
         }
     }
     if !is_last {
