@@ -20,8 +20,8 @@ struct Params {
     // The first Huffman code, of CODE_WORDS each, and the number of codes.
     codes: u32,
     code_count: u32,
-    // The first component, of PART_WORDS each: first word of its coefficients after the image's; x, y, width and height of the needed
-    // rectangle in blocks; blocks across and down in a unit; M of the low M x M that are kept.
+    // The first component, of PART_WORDS each: first word of its coefficients after the image's; x, y, width and height of the
+    // needed rectangle in blocks; blocks across and down in a unit; M of the low M x M that are kept.
     parts: u32,
     // The first interval, of INTERVAL_WORDS each, and the number of them; see `Interval`.
     intervals: u32,

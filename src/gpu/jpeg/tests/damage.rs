@@ -4,8 +4,8 @@ use super::*;
 use crate::decode::SeekPoint;
 use crate::error::DecodeError;
 
-/// Decodes whole files. What the kernel takes for sound is what libjpeg-turbo reads without a warning, and what it does not the CPU's
-/// own decoder leaves to libjpeg-turbo as well.
+/// Decodes whole files. What the kernel takes for sound is what libjpeg-turbo reads without a warning, and what it does not the
+/// CPU's own decoder leaves to libjpeg-turbo as well.
 fn assert_found_or_harmless(files: &[Vec<u8>], samples: &[Sample]) -> Vec<(u32, Vec<u32>)> {
     let found = launch(samples);
     for ((jpeg, sample), got) in files.iter().zip(samples).zip(&found) {
