@@ -4,11 +4,11 @@
 // Twin: src/decode/baseline/{bits,huffman}.rs. Integers only: exact. Clauses are those of ITU-T T.81.
 //
 // A chunk of 256 subsequences goes through
-// 1. count: each lane decodes from a guessed state to the end of its subsequence, counts blocks and sums up DC differences; a
-//    lane that began with another state than the lane before it came to does so again, until all agree. A lane that begins an
-//    interval knows its state, and no lane needs to know what comes after the end of one;
+// 1. count: each subsequence is decoded from a guessed state to its end, blocks are counted and DC differences summed up; where
+//    another state is found at the end of the one before it, it is decoded again, until all agree. Where an interval begins, the
+//    state is known, and no lane needs to know what comes of the end of one;
 // 2. sums over the lanes: the first block of each, and its DC predictors;
-// 3. write: each lane decodes again from the right state, and writes the coefficients of needed blocks. Lanes without any are
+// 3. write: each lane decodes its own from the right state, and writes the coefficients of needed blocks. Lanes without any are
 //    left out, except at the end of an interval, where the number of blocks and of bits is compared.
 // What the last lane came to is carried to the next chunk. All loops are bounded: a symbol takes a bit at least.
 
@@ -20,8 +20,8 @@ struct Params {
     // The first Huffman code, of CODE_WORDS each, and the number of codes.
     codes: u32,
     code_count: u32,
-    // The first component, of PART_WORDS each: first word of its coefficients after the image's; x, y, width and height of the needed
-    // rectangle in blocks; blocks across and down in a unit; M of the low M x M that are kept.
+    // The first component, of PART_WORDS each: first word of its coefficients after the image's; x, y, width and height of the
+    // needed rectangle in blocks; blocks across and down in a unit; M of the low M x M that are kept.
     parts: u32,
     // The first interval, of INTERVAL_WORDS each, and the number of them; see `Interval`.
     intervals: u32,
@@ -77,6 +77,9 @@ const LONG: u32 = 0u;
 const BAD: u32 = 0x8000u;
 // The step of an end of block.
 const END: u32 = 31u;
+// No state that `packed` makes.
+const NO_STATE: u32 = 0xffffffffu;
+const BAD_FLAG: u32 = 0x80000000u;
 // In place of a block's first word: it is not needed.
 const NOWHERE: u32 = 0xffffffffu;
 
@@ -90,12 +93,15 @@ var<private> job: Params;
 
 var<workgroup> look: array<u32, 2048>;
 var<workgroup> zigzag: array<u32, 16>;
-// By lane: the state after its subsequence, the blocks that ended in it, its DC differences.
+// By lane: the state after its subsequence; the blocks that ended in it, with BAD_FLAG if it is damaged; its DC differences. Of the
+// last two, sums over all lanes up to it later.
 var<workgroup> exits: array<u32, 256>;
 var<workgroup> ended: array<u32, 256>;
 var<workgroup> sums: array<vec4<i32>, 256>;
-// Whether a lane began with another state than it should have.
-var<workgroup> is_changed: atomic<u32>;
+// Lanes whose subsequences are to be counted, in the lowest eight bits, with the states that these begin with; and the number of
+// them. Any lane counts for any other, so that few of them keep few lanes busy, and no more subgroups than needed.
+var<workgroup> queue: array<u32, 256>;
+var<workgroup> waiting: atomic<u32>;
 // What the lane before the chunk's first came to: its state, blocks of the interval so far, and DC predictors.
 var<workgroup> carried_exit: u32;
 var<workgroup> carried_blocks: u32;
@@ -205,9 +211,14 @@ fn component_of(block: u32) -> u32 {
     return (job.components >> (2u * block)) & 3u;
 }
 
-// The table for the coefficient in zigzag order.
-fn table_of(component: u32, coefficient: u32) -> u32 {
-    return (job.tables >> (8u * component + select(4u, 0u, coefficient == 0u))) & 7u;
+// The tables of a block's component: four bits for DC and, higher, four for AC.
+fn tables_of(block: u32) -> u32 {
+    return job.tables >> (8u * component_of(block));
+}
+
+// That for a coefficient in zigzag order.
+fn table_for(coefficient: u32, tables: u32) -> u32 {
+    return (tables >> select(4u, 0u, coefficient == 0u)) & 7u;
 }
 
 fn only(component: u32, value: i32) -> vec4<i32> {
@@ -233,23 +244,24 @@ fn count(at: u32, end: u32, state: u32) -> Counted {
     var reader = open(at + (state & 0xffu));
     var block = (state >> 8u) & 0xffu;
     var coefficient = state >> 16u;
+    var tables = tables_of(block);
     var counted = Counted(0u, 0u, vec4<i32>(), false);
     while reader.bit < end {
-        let component = component_of(block);
         let bits = peek(reader);
-        let found = symbol(table_of(component, coefficient), bits);
+        let found = symbol(table_for(coefficient, tables), bits);
         let takes = found & 31u;
         if takes == 0u {
             // Out of step, or damaged: any state will do.
             counted.is_bad = true;
             block = 0u;
             coefficient = 0u;
+            tables = tables_of(0u);
             take(&reader, 1u);
             continue;
         }
         let size = (found >> 10u) & 15u;
         if coefficient == 0u {
-            counted.dc += only(component, extend(bits << (takes - size), size));
+            counted.dc += only(component_of(block), extend(bits << (takes - size), size));
         }
         take(&reader, takes);
         let step = (found >> 5u) & 31u;
@@ -259,6 +271,7 @@ fn count(at: u32, end: u32, state: u32) -> Counted {
             coefficient = 0u;
             counted.blocks += 1u;
             block = select(block + 1u, 0u, block + 1u >= job.blocks);
+            tables = tables_of(block);
         }
     }
     counted.exit = packed(reader.bit - end, block, coefficient);
@@ -312,6 +325,12 @@ fn interval_of(subsequence: u32) -> u32 {
     return low;
 }
 
+// The first bit of a subsequence.
+fn begin_of(subsequence: u32) -> u32 {
+    let at = job.intervals + interval_of(subsequence) * INTERVAL_WORDS;
+    return input[at + 1u] + (subsequence - input[at]) * job.length;
+}
+
 // Values from a pair of i16 in each word.
 fn unpacked(words: vec2<u32>) -> vec4<i32> {
     let values = bitcast<vec2<i32>>(words);
@@ -337,6 +356,11 @@ fn place_of(block: u32, column: u32, row: u32) -> u32 {
     return job.coefficients + input[part] + 32u * (y * width + x);
 }
 
+// M of the low M x M of a block's coefficients.
+fn low_of(block: u32) -> u32 {
+    return input[job.parts + component_of(block) * PART_WORDS + 7u];
+}
+
 fn put(place: u32, at: u32, value: i32) {
     atomicOr(&coefficients[place + (at >> 1u)], (u32(value) & 0xffffu) << ((at & 1u) * 16u));
 }
@@ -354,10 +378,11 @@ fn write(at: u32, end: u32, state: u32, ended_before: u32, dc_before: vec4<i32>,
     var row = unit / job.columns;
     var column = unit - row * job.columns;
     var place = place_of(block, column, row);
+    var tables = tables_of(block);
+    var low = low_of(block);
     while reader.bit < end && done < total {
-        let component = component_of(block);
         let bits = peek(reader);
-        let found = symbol(table_of(component, coefficient), bits);
+        let found = symbol(table_for(coefficient, tables), bits);
         let takes = found & 31u;
         let size = (found >> 10u) & 15u;
         let step = (found >> 5u) & 31u;
@@ -368,6 +393,7 @@ fn write(at: u32, end: u32, state: u32, ended_before: u32, dc_before: vec4<i32>,
         let value = extend(bits << (takes - size), size);
         take(&reader, takes);
         if coefficient == 0u {
+            let component = component_of(block);
             dc += only(component, value);
             let own = dot(only(component, 1i), dc);
             if own != clamp(own, -32768i, 32767i) {
@@ -380,7 +406,6 @@ fn write(at: u32, end: u32, state: u32, ended_before: u32, dc_before: vec4<i32>,
         } else if size > 0u && place != NOWHERE {
             let k = coefficient + step - 1u;
             let natural = (zigzag[k >> 2u] >> ((k & 3u) * 8u)) & 63u;
-            let low = input[job.parts + component * PART_WORDS + 7u];
             if max(natural & 7u, natural >> 3u) < low {
                 put(place, natural, value);
             }
@@ -399,6 +424,8 @@ fn write(at: u32, end: u32, state: u32, ended_before: u32, dc_before: vec4<i32>,
                 }
             }
             place = place_of(block, column, row);
+            tables = tables_of(block);
+            low = low_of(block);
         }
     }
     if !is_last {
@@ -440,44 +467,45 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         // What comes after the end of an interval does not depend on what is before.
         let is_counted = is_there && !is_last;
 
-        var state = 0u;
-        if lane == 0u && !is_first {
-            state = carried_exit;
-        }
-        var counted = Counted(0u, 0u, vec4<i32>(), false);
-        if is_counted {
-            counted = count(at, end, state);
-        }
-        exits[lane] = counted.exit;
+        // No state, so that all begin with the guess: the start of a unit at the first bit.
+        var state = NO_STATE;
+        exits[lane] = 0u;
+        ended[lane] = 0u;
+        sums[lane] = vec4<i32>();
         var is_lost = false;
         for (var round = 0u; ; round++) {
             if lane == 0u {
-                atomicStore(&is_changed, 0u);
+                atomicStore(&waiting, 0u);
             }
             workgroupBarrier();
-            var expected = state;
-            if is_there && !is_first && lane > 0u {
-                expected = exits[lane - 1u];
+            var expected = 0u;
+            if !is_first {
+                expected = carried_exit;
+                if lane > 0u {
+                    expected = exits[lane - 1u];
+                }
             }
-            if expected != state {
-                atomicStore(&is_changed, 1u);
+            if is_counted && expected != state {
+                queue[atomicAdd(&waiting, 1u)] = lane | (expected << 8u);
             }
-            if workgroupUniformLoad(&is_changed) == 0u {
+            state = expected;
+            let queued = workgroupUniformLoad(&waiting);
+            if queued == 0u {
                 break;
             }
-            if round == params[head.first + group.x].rounds {
+            if round > params[head.first + group.x].rounds {
                 is_lost = true;
                 break;
             }
-            if expected != state {
-                state = expected;
-                if is_counted {
-                    counted = count(at, end, state);
-                    exits[lane] = counted.exit;
-                }
+            if lane < queued {
+                let owner = queue[lane] & 0xffu;
+                let begin = begin_of(first + owner);
+                let counted = count(begin, begin + job.length, queue[lane] >> 8u);
+                exits[owner] = counted.exit;
+                ended[owner] = counted.blocks | select(0u, BAD_FLAG, counted.is_bad);
+                sums[owner] = counted.dc;
             }
         }
-
         if is_lost {
             if lane == 0u {
                 damage(NOT_IN_STEP);
@@ -485,8 +513,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             break;
         }
 
-        ended[lane] = counted.blocks;
-        sums[lane] = counted.dc;
+        let blocks = ended[lane] & ~BAD_FLAG;
+        let is_bad = (ended[lane] & BAD_FLAG) != 0u;
+        let differences = sums[lane];
+        ended[lane] = blocks;
         workgroupBarrier();
         for (var distance = 1u; distance < LANES; distance <<= 1u) {
             var more_ended = 0u;
@@ -518,20 +548,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         workgroupBarrier();
         if lane == LANES - 1u {
-            carried_exit = counted.exit;
-            carried_blocks = ended_before + counted.blocks;
-            carried_dc = dc + counted.dc;
+            carried_exit = exits[lane];
+            carried_blocks = ended_before + blocks;
+            carried_dc = dc + differences;
             let next = interval.unit + carried_blocks / job.blocks;
             is_done = select(0u, 1u, is_there && !is_last && next >= job.stop);
         }
 
         if is_there {
-            let last_ended = ended_before + counted.blocks;
+            let last_ended = ended_before + blocks;
             let is_needed = (interval.unit + ended_before / job.blocks) / job.columns < job.end_row
                 && (interval.unit + last_ended / job.blocks) / job.columns >= job.first_row;
             if is_last || is_needed {
                 write(at, end, state, ended_before, dc, interval, is_last);
-            } else if counted.is_bad {
+            } else if is_bad {
                 damage(BAD_CODE);
             }
         }

@@ -4,9 +4,10 @@ use crate::decode::baseline::outline::Scan;
 use crate::decode::{SeekPoint, SeekPoints};
 use std::ops::Range;
 
-/// Most bytes of entropy-coded data of a scan. What is larger is decoded on the CPU, so that no image holds up its batch: the
-/// worst stream of this size takes some 16 chunks of 256 subsequences, each of [`super::ROUNDS`] rounds.
+/// Most bytes of entropy-coded data of a scan, and most intervals. What is larger is decoded on the CPU, so that no image holds up
+/// its batch: of these bytes the kernel makes 64 chunks of 256 subsequences, and of each at most [`super::ROUNDS`] rounds.
 const MOST_BYTES: usize = 4 << 20;
+const MOST_INTERVALS: usize = 1 << 16;
 
 const RST0: u8 = 0xd0;
 const RST7: u8 = 0xd7;
@@ -122,7 +123,7 @@ impl<'e, 'a> Copy<'e, 'a> {
         let open = self.open.take()?;
         let end = 8 * self.to.bytes.len() as u32 + bit;
         let units = unit.checked_sub(open.unit)?;
-        if units == 0 || end <= open.begin {
+        if units == 0 || end <= open.begin || self.to.intervals.len() == MOST_INTERVALS {
             return None;
         }
         self.to.intervals.push(Interval { end, units, then, ..open });

@@ -1,7 +1,7 @@
 //! Entropy decoding of sequential JPEGs: Huffman codes to quantised coefficients.
 //!
 //! ```text
-//! file ─(Stager, a worker thread)─► words: codes, intervals, data without stuffing ─(shaders/huffman.wgsl)─► coefficients
+//! file ─(Stager, a worker thread)─► codes, intervals, data without stuffing ─(shaders/huffman.wgsl)─► coefficients
 //! ```
 //!
 //! A Huffman-coded stream is cut into subsequences, one to a lane, and each is decoded from a guessed state: the codes fall into
@@ -12,10 +12,10 @@
 //! twice, nor is anything that the window does not need.
 //!
 //! # What is left to the CPU
-//! [`Stager::stage`] gives `None` for files that are not read here: what the CPU's own decoder does not read, and more than 4 MiB of
-//! entropy-coded data in a scan. Of damage that shows only while decoding, a word of the `status` buffer tells. It is found
-//! wherever the CPU's own decoder gives up for the entropy code; that sums of dequantised coefficients are in range is the transform's
-//! to check.
+//! [`Stager::stage`] gives `None` for files that are not read here: what the CPU's own decoder does not read, and more than 4 MiB
+//! of entropy-coded data in a scan. Of damage that shows only while decoding, a word of the `status` buffer tells. It is found
+//! wherever the CPU's own decoder gives up for the entropy code; that sums of dequantised coefficients are in range is the
+//! transform's to check.
 
 mod codes;
 mod intervals;

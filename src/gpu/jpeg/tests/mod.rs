@@ -1,5 +1,7 @@
 //! The kernel against libjpeg-turbo's coefficients, and against the CPU's own decoder for what is damage.
 
+mod damage;
+
 use super::*;
 use crate::decode::baseline::Baseline;
 use crate::decode::{Decoder, Limits, SeekGrid, SeekPoints};
@@ -267,116 +269,6 @@ fn seek_points_make_it_shorter() {
     assert!(3 * lengths[1] < lengths[0], "a window of a twentieth takes {lengths:?} words");
     for (((what, jpeg), sample), got) in decoded.iter().zip(&samples).zip(launch(&samples)) {
         assert_decoded(what, jpeg, sample, &got);
-    }
-}
-
-#[test]
-fn wrong_seek_points_are_found() {
-    let jpeg = noisy((201, 135), PixelFormat::RGB, Subsamp::Sub2x2, 80);
-    let other = noisy((201, 135), PixelFormat::RGB, Subsamp::Sub2x2, 78);
-    let points = |jpeg: &[u8]| Baseline::new().seek_points(jpeg, &frame(jpeg)).expect("the file is plain");
-    let right = points(&jpeg);
-    let mut wrong = vec![points(&other)];
-    for (shift, dc) in [(1, 0), (0, 1)] {
-        let mut moved = right.points().to_vec();
-        moved[20].position += shift;
-        moved[20].predicted[1] += dc;
-        wrong.push(SeekPoints::new(*right.grid(), moved).expect("as many as before"));
-    }
-    let mut stager = short(64);
-    let mut samples: Vec<_> = wrong.iter().filter_map(|points| stage(&mut stager, &jpeg, None, Some(points))).collect();
-    assert!(samples.len() >= 2, "no worker sees these");
-    samples.push(stage(&mut stager, &jpeg, None, Some(&right)).expect("the points are right"));
-    let mut got = launch(&samples);
-    assert_decoded(
-        "the right points",
-        &jpeg,
-        &samples.pop().expect("it is the last"),
-        &got.pop().expect("it is the last"),
-    );
-    assert!(got.iter().all(|(status, _)| *status != 0));
-    assert_eq!(got.last().map(|(status, _)| *status), Some(BAD_POINT), "the DC predictor alone is wrong");
-}
-
-#[test]
-fn a_damaged_file_is_told_and_its_batch_mates_are_exact() {
-    let jpeg = noisy((67, 45), PixelFormat::RGB, Subsamp::Sub2x2, 80);
-    let scan = jpeg.windows(2).position(|pair| pair == [0xff, 0xda]).expect("there is a scan") + 14;
-    let mut stager = short(128);
-    let cut = [&jpeg[..jpeg.len() / 2], &[0xff, 0xd9]].concat();
-    let longer = [&jpeg[..jpeg.len() - 2], &[0, 0xff, 0xd9]].concat();
-    let mut flipped = jpeg.clone();
-    flipped[scan..scan + 40].fill(0x55);
-    let ones = [&jpeg[..scan], &[0xff, 0].repeat(400), &[0xff, 0xd9]].concat();
-    let zeros = [&jpeg[..scan], &[0; 800], &[0xff, 0xd9]].concat();
-    let files = [&jpeg, &cut, &jpeg, &longer, &flipped, &ones, &zeros, &jpeg];
-    let samples = files.map(|file| whole(&mut stager, file));
-    for (at, (got, sample)) in launch(&samples).iter().zip(&samples).enumerate() {
-        if files[at] == &jpeg {
-            assert_decoded("a mate", &jpeg, sample, got);
-        } else {
-            assert_ne!(got.0, 0, "file {at}");
-        }
-    }
-    assert!(stage(&mut stager, &jpeg[..jpeg.len() - 2], None, None).is_none(), "it has no end");
-    assert!(stage(&mut stager, &samples::jpeg(67, 45, Subsamp::None, true), None, None).is_none(), "progressive");
-}
-
-#[test]
-fn too_few_rounds_are_told() {
-    let jpeg = noisy((67, 45), PixelFormat::RGB, Subsamp::Sub2x2, 90);
-    let few = whole(&mut Stager { rounds: 0, ..short(64) }, &jpeg);
-    let enough = whole(&mut short(64), &jpeg);
-    let got = launch(&[few, enough]);
-    assert_eq!([got[0].0, got[1].0], [NOT_IN_STEP, 0]);
-}
-
-/// What the kernel takes for sound is what libjpeg-turbo reads without a warning, and what it does not the CPU's own decoder leaves
-/// to libjpeg-turbo as well.
-#[test]
-fn random_damage_is_found_or_harmless() {
-    let files = [
-        noisy((67, 45), PixelFormat::RGB, Subsamp::Sub2x2, 70),
-        noisy((67, 45), PixelFormat::RGB, Subsamp::None, 31),
-        restarting((67, 45), Subsamp::Sub2x1, 4),
-        samples::coefficients(5, (71, 53), &[(4, 4), (1, 1), (2, 1)], Filling::Sparse)
-            .to_jpeg()
-            .expect("values have codes"),
-    ];
-    let mut draw = Draw::at(3, 0, 0, Purpose::Demo);
-    let mut stager = short(96);
-    let (mut damaged, mut samples) = (Vec::new(), Vec::new());
-    for round in 0..400 {
-        let mut jpeg = files[round % files.len()].clone();
-        for _ in 0..1 + draw.below(3) {
-            let at = draw.below(jpeg.len() as u64) as usize;
-            match draw.below(4) {
-                0 => jpeg[at] ^= 1 << draw.below(8),
-                1 => jpeg[at] = draw.bits() as u8,
-                2 => _ = jpeg.remove(at),
-                _ => jpeg.insert(at, draw.bits() as u8),
-            }
-        }
-        if read_frame(&jpeg).is_none() {
-            continue;
-        }
-        if let Some(sample) = stage(&mut stager, &jpeg, None, None) {
-            samples.push(sample);
-            damaged.push(jpeg);
-        }
-    }
-    let got = launch(&samples);
-    let sound = got.iter().filter(|(status, _)| *status == 0).count();
-    assert!((20..got.len() - 20).contains(&sound), "{sound} of {} are sound", got.len());
-    for ((jpeg, sample), got) in damaged.iter().zip(&samples).zip(&got) {
-        if got.0 == 0 {
-            assert_decoded("a damaged file", jpeg, sample, got);
-        } else {
-            let frame = frame(jpeg);
-            let part = (Rect::whole(frame.size), 8);
-            let accepted = Baseline::new().decode(jpeg, &frame, part, None, &mut Vec::new());
-            assert_eq!(accepted, None, "{}: nothing is wrong with this file", got.0);
-        }
     }
 }
 
