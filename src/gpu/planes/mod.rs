@@ -21,7 +21,7 @@ mod tests;
 
 pub(crate) use batch::Place;
 pub(crate) use picture::{Picture, Wanted};
-pub(crate) use stage::Staged;
+pub(crate) use stage::{Source, Staged};
 
 use super::kernel::{Access, Kernel, kernel, params};
 
