@@ -50,13 +50,13 @@ fn damaged_chunks_are_told_where_the_cpu_tells_them_and_mates_are_exact() {
     assert!(told > 20 && samples.len() > 150, "{told} of {}", samples.len());
 }
 
-/// A record of a single tile with 3 x 1 blocks, and the place of its only chunk, of three bytes.
-fn of_three_bytes() -> (Vec<u8>, usize) {
-    let mut made = samples::coefficients(1, (24, 8), &[(1, 1)], Filling::Zero);
+/// A record of a single tile with blocks that have these values at place 9, and the place of its only chunk, of three bytes.
+fn of_three_bytes(values: &[i16]) -> (Vec<u8>, usize) {
+    let mut made = samples::coefficients(1, (8 * values.len() as u32, 8), &[(1, 1)], Filling::Zero);
     made.metadata.clear();
     made.components[0].steps = [16; 64];
-    for (block, value) in [9, 0, -6].into_iter().enumerate() {
-        made.components[0].values[64 * block + 9] = value;
+    for (block, value) in values.iter().enumerate() {
+        made.components[0].values[64 * block + 9] = *value;
     }
     let bytes = record(&made.to_jpeg().unwrap());
     let record = Record::open(&bytes, &Limits::default()).unwrap();
@@ -69,7 +69,7 @@ fn of_three_bytes() -> (Vec<u8>, usize) {
 
 #[test]
 fn any_bytes_of_a_chunk_are_judged_as_by_the_cpu() {
-    let (bytes, at) = of_three_bytes();
+    let (bytes, at) = of_three_bytes(&[9, 0, -6]);
     let wanted = at_scale(Rect { x: 0, y: 0, width: 24, height: 8 }, 8).unwrap();
     let header = decoder().header(&bytes).unwrap();
     let mut draw = Draw::at(6, 0, 0, Purpose::Demo);
@@ -98,9 +98,9 @@ fn any_bytes_of_a_chunk_are_judged_as_by_the_cpu() {
 
 #[test]
 fn a_parameter_above_the_largest_is_told() {
-    let (mut bytes, at) = of_three_bytes();
-    let wanted = at_scale(Rect { x: 0, y: 0, width: 24, height: 8 }, 8).unwrap();
-    // One more than the base of the first place, then zeros in three lanes and in as many planes as the parameter says.
+    let (mut bytes, at) = of_three_bytes(&[1000]);
+    let wanted = at_scale(Rect { x: 0, y: 0, width: 8, height: 8 }, 8).unwrap();
+    // One more than the base of the first place, then zeros: in the level, and in as many planes as the parameter says.
     bytes[at..at + 3].copy_from_slice(&[0x21, 0, 0]);
     let with_base = |base: u32| {
         let mut sample = sample("a base", &bytes, &wanted).unwrap().unwrap();
@@ -109,6 +109,6 @@ fn a_parameter_above_the_largest_is_told() {
         *entry = *entry & !(15 << 16) | base << 16;
         sample
     };
-    let (_, status) = launch(&[with_base(15), with_base(3)]);
-    assert_eq!(status, [0x22, 0], "16, and 4 with 21 bits");
+    let (_, status) = launch(&[with_base(15), with_base(14)]);
+    assert_eq!(status, [0x22, 0], "16, which also has its bits, and 15");
 }
