@@ -21,7 +21,7 @@ mod tests;
 
 pub(crate) use batch::{Batch, Place, Sizes, place};
 pub(crate) use picture::{Part, Picture, Wanted};
-pub(crate) use stage::Staged;
+pub(crate) use stage::{Source, Staged};
 
 use super::kernel::{Access, Kernel, kernel, params};
 

@@ -44,7 +44,7 @@ pub(crate) struct Bands {
     pub(crate) limit: u32,
 }
 
-/// The most words of a sample of which bits are counted in 32.
+/// A record of fewer words has bits that are counted in 32.
 const MOST_WORDS: usize = 1 << 27;
 
 impl Staged {
@@ -103,11 +103,12 @@ impl Staged {
         if strict {
             record.verify(rings(image, picture.scale))?;
         }
+        // Else a product with a step may not fit 16 bits.
+        if image.components.iter().any(|plane| plane.largest_sum > i16::MAX as u32) {
+            return Ok(None);
+        }
         let mut bands = [Bands::default(); 4];
         for (i, (part, plane)) in picture.parts.iter().zip(&image.components).enumerate() {
-            if plane.largest_sum > i16::MAX as u32 {
-                return Ok(None);
-            }
             let order = push_order(plane, words);
             let chunks = words.len() as u32;
             // All of the table comes before all of the bytes; bands are no more than five.
@@ -127,7 +128,7 @@ impl Staged {
             let limit = if plane.largest_sum <= part.safe_sum() { part.safe_sum() } else { part.largest_sum() };
             bands[i] = Bands { order, chunks, limit };
         }
-        if words.len() > MOST_WORDS {
+        if words.len() >= MOST_WORDS {
             return Ok(None);
         }
         Ok(Some(Self::of(picture.size, picture.area, Source::Record { picture, bands })))

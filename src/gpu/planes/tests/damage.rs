@@ -1,8 +1,11 @@
 //! Damaged records.
 
+use super::super::Source;
 use super::records::{record, sample};
 use super::{Sample, assert_same, at_scale, decoder, expected, launch, words_of};
-use crate::packed::samples;
+use crate::decode::Limits;
+use crate::packed::samples::{self, Filling};
+use crate::packed::{Colour, Record};
 use crate::rng::{Draw, Purpose};
 use crate::shape::Rect;
 use turbojpeg::Subsamp;
@@ -45,4 +48,67 @@ fn damaged_chunks_are_told_where_the_cpu_tells_them_and_mates_are_exact() {
         }
     }
     assert!(told > 20 && samples.len() > 150, "{told} of {}", samples.len());
+}
+
+/// A record of a single tile with blocks that have these values at place 9, and the place of its only chunk, of three bytes.
+fn of_three_bytes(values: &[i16]) -> (Vec<u8>, usize) {
+    let mut made = samples::coefficients(1, (8 * values.len() as u32, 8), &[(1, 1)], Filling::Zero);
+    made.metadata.clear();
+    made.components[0].steps = [16; 64];
+    for (block, value) in values.iter().enumerate() {
+        made.components[0].values[64 * block + 9] = *value;
+    }
+    let bytes = record(&made.to_jpeg().unwrap());
+    let record = Record::open(&bytes, &Limits::default()).unwrap();
+    let image = record.image().unwrap();
+    assert_eq!(image.colour, Colour::Gray);
+    let chunk = image.components[0].chunks[0].payload.clone();
+    assert_eq!(chunk.end - chunk.start, 3);
+    (bytes.clone(), chunk.start as usize)
+}
+
+#[test]
+fn any_bytes_of_a_chunk_are_judged_as_by_the_cpu() {
+    let (bytes, at) = of_three_bytes(&[9, 0, -6]);
+    let wanted = at_scale(Rect { x: 0, y: 0, width: 24, height: 8 }, 8).unwrap();
+    let header = decoder().header(&bytes).unwrap();
+    let mut draw = Draw::at(6, 0, 0, Purpose::Demo);
+    let mut samples = Vec::new();
+    let mut decoded = Vec::new();
+    for round in 0..1500 {
+        let mut any = bytes.clone();
+        let last = if round % 3 == 0 { 0 } else { draw.bits() as u8 >> draw.below(8) };
+        // Mostly a single coded place: else few chunks would end in time.
+        let first = if round % 5 == 0 { draw.bits() as u8 } else { draw.bits() as u8 & 0xf0 | 1 << draw.below(4) };
+        any[at..at + 3].copy_from_slice(&[first, draw.bits() as u8, last]);
+        samples.push(sample(&format!("{:x?}", &any[at..at + 3]), &any, &wanted).unwrap().expect("the head is sound"));
+        decoded.push(decoder().decode_region(&any, &header, wanted.region, wanted.need).map(|patch| words_of(&patch)));
+    }
+    let sound = decoded.iter().filter(|decoded| decoded.is_ok()).count();
+    assert!(sound > 100 && sound < 1400, "{sound}");
+    let (pixels, status) = launch(&samples);
+    for (((sample, pixels), status), decoded) in samples.iter().zip(&pixels).zip(status).zip(decoded) {
+        match decoded {
+            Ok(decoded) if status == 0 => assert_same(sample, pixels, &decoded),
+            Ok(_) => assert_eq!(status, 0x21, "{}", sample.name),
+            Err(error) => assert_eq!(status, 0x22, "{}: {error}", sample.name),
+        }
+    }
+}
+
+#[test]
+fn a_parameter_above_the_largest_is_told() {
+    let (mut bytes, at) = of_three_bytes(&[1000]);
+    let wanted = at_scale(Rect { x: 0, y: 0, width: 8, height: 8 }, 8).unwrap();
+    // One more than the base of the first place, then zeros: in the level, and in as many planes as the parameter says.
+    bytes[at..at + 3].copy_from_slice(&[0x21, 0, 0]);
+    let with_base = |base: u32| {
+        let mut sample = sample("a base", &bytes, &wanted).unwrap().unwrap();
+        let Source::Record { bands, .. } = &sample.staged.source else { panic!("it is a record") };
+        let entry = &mut sample.words[bands[0].order as usize];
+        *entry = *entry & !(15 << 16) | base << 16;
+        sample
+    };
+    let (_, status) = launch(&[with_base(15), with_base(14)]);
+    assert_eq!(status, [0x22, 0], "16, which also has its bits, and 15");
 }
