@@ -384,6 +384,7 @@ impl Device {
     }
 
     /// Copies `data` to the start of `buffer` before whatever is submitted next.
+    #[cfg(test)]
     pub(crate) fn upload(&self, buffer: &Buffer, data: &[u8]) {
         self.0.queue.write_buffer(buffer.raw(), 0, data);
     }
@@ -416,6 +417,14 @@ impl Device {
                 Err(self.error(format!("no answer in {} s: {error}", PATIENCE.as_secs())))
             }
         }
+    }
+
+    /// Compiles these kernels, so that no batch has to wait for it, and a shader that the driver refuses is told at once.
+    ///
+    /// # Errors
+    /// [`Error::Device`] with the shader's name.
+    pub(crate) fn prepare<'a>(&self, kernels: impl IntoIterator<Item = &'a &'static Kernel>) -> Result<()> {
+        kernels.into_iter().try_for_each(|kernel| self.pipeline(kernel).map(drop))
     }
 
     fn pipeline(&self, kernel: &'static Kernel) -> Result<Arc<Pipeline>> {

@@ -19,6 +19,7 @@ pub(crate) struct Kernel {
     /// The same for devices whose subgroups have 32 lanes or more, where there is one.
     pub(crate) subgroups: Option<&'static str>,
     /// The fields of its `Params` in order; all of them are 4 bytes long.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the check that both sides read parameters alike"))]
     pub(crate) fields: &'static [&'static str],
     /// Its buffers from binding 3 on.
     pub(crate) buffers: &'static [Access],

@@ -33,6 +33,26 @@ mod shaders;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use kernel::Kernel;
+
+/// All kernels there are. A test finds a shader that is of none of them.
+pub(crate) fn kernels() -> impl Iterator<Item = &'static &'static Kernel> {
+    [jpeg::KERNELS, planes::KERNELS, render::KERNELS, augment::KERNELS, mix::KERNELS].into_iter().flatten()
+}
+
+/// What a word of status other than 0 says of an image: why the CPU has to decode it.
+pub(crate) fn refusal(status: u32) -> &'static str {
+    match status {
+        s if s & jpeg::NOT_IN_STEP != 0 => "its Huffman codes do not fall into step",
+        s if s & jpeg::BAD_CODE != 0 => "a Huffman code that does not exist, or a run beyond the end of a block",
+        s if s & jpeg::BAD_DC != 0 => "a DC coefficient out of range",
+        s if s & jpeg::BAD_POINT != 0 => "the side index is not of this file",
+        s if s & jpeg::BAD_END != 0 => "more or less entropy-coded data than the image has blocks",
+        s if s & planes::BAD_CHUNK != 0 => "a damaged chunk of a packed record",
+        _ => "coefficients out of the range of the transform",
+    }
+}
+
 pub use adapter::{AdapterReport, adapters};
 pub use device::Device;
 pub use images::DeviceImages;

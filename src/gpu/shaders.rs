@@ -3,22 +3,13 @@
 
 use super::device::full_source;
 use super::kernel::Kernel;
+use super::kernels;
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use std::collections::BTreeSet;
 
-/// All kernels there are. [`every_shader_is_some_kernel_s`] finds a shader that is not here.
-fn kernels() -> Vec<&'static Kernel> {
-    use super::{augment, jpeg, mix, planes, render};
-    let groups = [mix::KERNELS, jpeg::KERNELS, planes::KERNELS, render::KERNELS, augment::KERNELS];
-    groups.concat()
-}
-
 fn sources() -> impl Iterator<Item = (&'static Kernel, &'static str)> {
-    kernels()
-        .into_iter()
-        .flat_map(|kernel| [Some(kernel.source), kernel.subgroups].map(|s| s.map(|s| (kernel, s))))
-        .flatten()
+    kernels().flat_map(|&kernel| [Some(kernel.source), kernel.subgroups].map(|s| s.map(|s| (kernel, s)))).flatten()
 }
 
 #[test]
@@ -31,7 +22,7 @@ fn every_shader_is_some_kernel_s() {
         let is_common = path.file_name().is_some_and(|name| name == "common.wgsl");
         // Some texts are part of several kernels.
         let is_known = known.iter().any(|source| source.contains(text.as_str()));
-        assert!(is_common || is_known, "{}: add its kernel to the list here", path.display());
+        assert!(is_common || is_known, "{}: add its kernel to the KERNELS of its module", path.display());
     }
 }
 

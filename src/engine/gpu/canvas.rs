@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::gpu::device::{Buffer, STORAGE};
 use crate::gpu::kernel::Head;
 use crate::gpu::recorder::{Readback, Recorder, Submitted};
-use crate::gpu::{DeviceImages, augment, jpeg, mix, planes, render};
+use crate::gpu::{DeviceImages, augment, jpeg, mix, planes, refusal, render};
 use crate::mix::Mixing;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
@@ -271,7 +271,7 @@ impl Canvas for GpuCanvas {
             let words: Vec<u32> = status.read(device, bytemuck::pod_collect_to_vec)?;
             for (slot, word) in slots.into_iter().zip(words) {
                 if word != 0 {
-                    tracing::debug!(slot, "a shader refuses the image, for reason {word:#x}");
+                    tracing::debug!(slot, "the device leaves an image to the cpu: {}", refusal(word));
                     self.slots[slot].lock().expect(LOCK).is_refused = true;
                     refused.push(slot);
                 }

@@ -71,6 +71,7 @@ impl Wgpu {
     /// [`crate::Error::Config`] for options that cannot work.
     pub fn new(device: Device, options: &EngineOptions) -> Result<Self> {
         Decoder::new(options.limits.clone())?.scale_margin(options.scale_margin)?;
+        device.prepare(crate::gpu::kernels())?;
         let AdapterReport { name, .. } = device.report();
         Ok(Self {
             name: format!("wgpu:{name}").into(),

@@ -53,6 +53,7 @@ pub(crate) struct Staged {
 
 impl Staged {
     /// Rounds that it takes part in.
+    #[cfg(test)]
     pub(crate) fn rounds(&self) -> usize {
         self.steps.len()
     }

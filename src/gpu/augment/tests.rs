@@ -83,7 +83,7 @@ fn augment(samples: &[Sample]) -> Vec<Vec<u8>> {
     let launches: Vec<_> = rounds.passes.iter().enumerate().map(launch).collect();
     let (raw, queue) = device.raw();
     let mut encoder = raw.create_command_encoder(&Default::default());
-    device.encode(&mut encoder, &heads, &input, &launches, |_| None).unwrap();
+    device.encode(&mut encoder, &heads, &input, &launches, None).unwrap();
     queue.submit([encoder.finish()]);
 
     let sums: Vec<u32> = bytemuck::pod_collect_to_vec(&device.download(&stats, stats.size()).unwrap());

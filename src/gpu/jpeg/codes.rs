@@ -4,10 +4,8 @@ use crate::decode::baseline::outline::Code;
 
 /// Words of a code: 1 for DC and 0 for AC; by length `1..=16`, two in a word, the first 16 bits of what comes after the last code
 /// of that length; by length, four in a word, the index of the symbol of the code 0, were there one, modulo 256; the symbols.
+#[cfg(test)]
 pub(super) const CODE_WORDS: usize = 1 + 8 + 4 + 64;
-
-/// Most codes of a scan: two for each of four components.
-pub(super) const MOST_CODES: usize = 8;
 
 /// The codes of a scan, each of them once.
 #[derive(Default)]

@@ -57,8 +57,6 @@ const ROUNDS: u32 = 32;
 
 /// Words of an interval in the input.
 const INTERVAL_WORDS: usize = 10;
-/// Words of a component in the input.
-const PART_WORDS: usize = 8;
 /// Words of a block of coefficients.
 const BLOCK_WORDS: u32 = 32;
 

@@ -21,7 +21,9 @@ mod tests;
 
 pub(crate) use batch::{Batch, Place, Sizes, place};
 pub(crate) use picture::{Part, Picture, Wanted};
-pub(crate) use stage::{Source, Staged};
+#[cfg(test)]
+pub(crate) use stage::Source;
+pub(crate) use stage::Staged;
 
 use super::kernel::{Access, Kernel, kernel, params};
 
@@ -79,6 +81,9 @@ pub(crate) static BANDS: Kernel = Kernel {
 
 /// Reads the planes, writes the pixels. Exact.
 pub(crate) static PIXELS: Kernel = kernel!("pixels", PixelsParams, [Read, Write]);
+
+/// Bit of a word of status: a damaged chunk of a packed record. Sums out of the transform's range have another, 32.
+pub(crate) const BAD_CHUNK: u32 = 64;
 
 /// The kernels here.
 pub(crate) const KERNELS: &[&Kernel] = &[&IDCT, &BANDS, &PIXELS];

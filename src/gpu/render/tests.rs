@@ -112,7 +112,7 @@ impl Buffers {
             .collect();
         let (raw, queue) = device.raw();
         let mut encoder = raw.create_command_encoder(&Default::default());
-        device.encode(&mut encoder, &on_device, &words, &launches, |_| None).unwrap();
+        device.encode(&mut encoder, &on_device, &words, &launches, None).unwrap();
         queue.submit([encoder.finish()]);
     }
 
