@@ -49,6 +49,11 @@ params! {
     }
 }
 
+/// Bit of a word of `status`: a block is out of the range that the CPU's own decoder computes in.
+pub(crate) const OUT_OF_RANGE: u32 = 32;
+/// A chunk of a packed record is damaged.
+pub(crate) const BAD_CHUNK: u32 = 64;
+
 /// A shader with the transform behind it.
 macro_rules! with_transform {
     ($stem:literal) => {

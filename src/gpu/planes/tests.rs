@@ -41,18 +41,16 @@ fn launch(samples: &[Sample]) -> (Vec<Vec<u32>>, Vec<u32>) {
     let input: Vec<u32> = samples.iter().flat_map(|sample| sample.words.iter().copied()).collect();
     let mut coefficients = garbage(sizes.coefficients as usize);
     for (sample, place) in samples.iter().zip(&places) {
-        let Source::Coefficients { picture, from_host: None, .. } = &sample.staged.source else { continue };
-        let written = sample.written.as_ref().expect("somebody has to write them");
-        let again = Staged::decoded_here(picture.clone(), written, &mut Vec::new());
-        let mut words = Vec::new();
-        let Source::Coefficients { from_host: Some(from), .. } =
-            Staged::decoded_here(picture.clone(), written, &mut words).source
-        else {
-            panic!("{again:?}")
+        let Source::Coefficients { picture, coefficients: to, is_from_host: false, .. } = &sample.staged.source else {
+            continue;
         };
-        for ((part, from), to) in picture.parts.iter().zip(from).zip(place.coefficients) {
+        let written = sample.written.as_ref().expect("somebody has to write them");
+        let mut words = Vec::new();
+        let here = Staged::decoded_here(picture.clone(), written, &mut words);
+        let Source::Coefficients { coefficients: from, .. } = here.source else { panic!("{here:?}") };
+        for ((part, from), to) in picture.parts.iter().zip(from).zip(to) {
             let len = part.coefficient_words() as usize;
-            coefficients[to as usize..][..len].copy_from_slice(&words[from as usize..][..len]);
+            coefficients[(place.coefficients + to) as usize..][..len].copy_from_slice(&words[from as usize..][..len]);
         }
     }
     let mut planes = garbage(sizes.planes as usize);

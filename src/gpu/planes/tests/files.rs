@@ -2,7 +2,7 @@
 
 use super::super::{Picture, Staged, Wanted};
 use super::{SCALES, Sample, at_scale, check, decoder, expected, regions, words_of};
-use crate::decode::{Limits, Process};
+use crate::decode::{Limits, Process, jpeg_colour};
 use crate::packed::samples::{self, Filling};
 use crate::packed::{Coefficients, Colour};
 use crate::shape::{Rect, Size};
@@ -12,15 +12,20 @@ use turbojpeg::Subsamp;
 pub(super) fn sample(name: &str, bytes: &[u8], wanted: &Wanted, here: bool) -> Sample {
     let header = decoder().header(bytes).unwrap();
     let coefficients = Coefficients::from_jpeg(bytes, &Limits::default()).unwrap();
+    let colour = jpeg_colour(bytes, &header.frame.unwrap());
+    assert_eq!(colour, Some(coefficients.colour), "{name}");
     let picture = Picture::of_jpeg(&header, coefficients.colour, wanted).unwrap();
     let (expected, area) = expected(bytes, &header, wanted);
     let name = format!("{name}, {wanted:?}, at {}/8", picture.scale);
     let mut words = vec![7; 3];
-    let steps: Vec<_> = coefficients.components.iter().map(|component| component.steps).collect();
+    let steps: Vec<_> = coefficients.components.iter().map(|component| component.steps.map(i32::from)).collect();
+    // The last component first, as if it came in the first scan.
+    let lens: Vec<_> = picture.parts.iter().map(|part| part.coefficient_words() as u32).collect();
+    let places = (0..lens.len()).map(|i| lens[i + 1..].iter().sum());
     let staged = if here {
         Staged::decoded_here(picture, &coefficients, &mut words)
     } else {
-        Staged::decoded_there(picture, &steps, &mut words)
+        Staged::decoded_there(picture, steps.iter().zip(places), &mut words)
     };
     assert!(expected.is_none() || staged.area == area, "{name}: {:?}, not {area:?}", staged.area);
     Sample { name, staged, words, written: Some(coefficients), expected }
