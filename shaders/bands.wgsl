@@ -4,8 +4,8 @@
 // shaders/transform.wgsl has the transform.
 //
 // No thread asks another for its bits: all read the same words, and a mask stays as it is coded, one bit for each lane that it is
-// about. A lane keeps the place of its bit: the number of lanes below that had a one in the mask before. So neither a
-// ballot nor a barrier is needed, and subgroups would save nothing.
+// about. A lane keeps the place of its bit: the number of lanes below that had a one in the mask before. So neither a ballot
+// nor a barrier is needed, and there is no form for subgroups.
 
 // One for each component of each sample.
 struct Params {

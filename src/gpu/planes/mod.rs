@@ -19,10 +19,6 @@ pub(crate) mod stage;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use batch::Place;
-pub(crate) use picture::{Picture, Wanted};
-pub(crate) use stage::{Source, Staged};
-
 use super::kernel::{Access, Kernel, kernel, params};
 
 params! {

@@ -4,9 +4,10 @@ mod damage;
 mod files;
 mod records;
 
-use super::batch::{Batch, place};
+use super::batch::{Batch, Place, place};
+use super::picture::Wanted;
 use super::stage::{Source, Staged};
-use super::{BANDS, IDCT, PIXELS, Wanted};
+use super::{BANDS, IDCT, PIXELS};
 use crate::decode::{Decoder, Format, Header, Limits, Patch, SCALE_MARGIN, Seek, scale_for};
 use crate::gpu::kernel::Kernel;
 use crate::gpu::testing::{Case, SENTINEL, garbage, input_start, run};
@@ -71,7 +72,7 @@ fn launch(samples: &[Sample]) -> (Vec<Vec<u32>>, Vec<u32>) {
     let made = batch(input_start(&counted.pixels));
     let buffers = [planes, garbage(sizes.pixels as usize)];
     let all = kernel(&PIXELS, &made.pixels, &input, &buffers, made.pixels_grid).remove(1);
-    let of = |(sample, place): (&Sample, &super::Place)| {
+    let of = |(sample, place): (&Sample, &Place)| {
         all[place.pixels as usize..][..sample.staged.pixel_words() as usize].to_vec()
     };
     (samples.iter().zip(&places).map(of).collect(), status)

@@ -1,6 +1,7 @@
 //! Damaged records.
 
-use super::super::{BAD_CHUNK, OUT_OF_RANGE, Source};
+use super::super::stage::Source;
+use super::super::{BAD_CHUNK, OUT_OF_RANGE};
 use super::records::{record, sample};
 use super::{Sample, assert_same, at_scale, decoder, expected, launch, words_of};
 use crate::decode::Limits;

@@ -1,8 +1,9 @@
 //! JPEGs of all kinds: from coefficients that a Huffman kernel would have written, or the host has.
 
-use super::super::{Picture, Staged, Wanted};
+use super::super::picture::{Picture, Wanted};
+use super::super::stage::Staged;
 use super::{SCALES, Sample, at_scale, check, decoder, expected, regions, words_of};
-use crate::decode::{Limits, Process, jpeg_colour};
+use crate::decode::{Limits, Process};
 use crate::packed::samples::{self, Filling};
 use crate::packed::{Coefficients, Colour};
 use crate::shape::{Rect, Size};
@@ -12,9 +13,8 @@ use turbojpeg::Subsamp;
 pub(super) fn sample(name: &str, bytes: &[u8], wanted: &Wanted, here: bool) -> Sample {
     let header = decoder().header(bytes).unwrap();
     let coefficients = Coefficients::from_jpeg(bytes, &Limits::default()).unwrap();
-    let colour = jpeg_colour(bytes, &header.frame.unwrap());
-    assert_eq!(colour, Some(coefficients.colour), "{name}");
-    let picture = Picture::of_jpeg(&header, coefficients.colour, wanted).unwrap();
+    let picture = Picture::of_jpeg(bytes, &header, wanted).unwrap();
+    assert_eq!(picture.colour, coefficients.colour, "{name}");
     let (expected, area) = expected(bytes, &header, wanted);
     let name = format!("{name}, {wanted:?}, at {}/8", picture.scale);
     let mut words = vec![7; 3];
@@ -169,6 +169,7 @@ fn a_progressive_file_at_full_scale_is_libjpeg_s() {
     check(&samples);
     let need = Size::square(2);
     let wanted = Wanted { region: Rect::whole(header.size), need, margin: 1.5 };
+    assert_eq!(Picture::of_jpeg(&bytes, &header, &wanted), None, "it is not sequential");
     assert_eq!(Picture::of_other_jpeg(&header, coefficients.colour, &wanted), None, "libjpeg scales");
 }
 
