@@ -4,8 +4,8 @@
 // shaders/transform.wgsl has the transform.
 //
 // No thread asks another for its bits: all read the same words, and a mask stays as it is coded, one bit for each lane that it is
-// about. A lane keeps the place of its bit: the number of lanes below that had a one in the mask before. So neither a
-// ballot nor a barrier is needed, and subgroups would save nothing.
+// about. A lane keeps the place of its bit: the number of lanes below that had a one in the mask before. So neither a ballot
+// nor a barrier is needed, and there is no form for subgroups.
 
 // One for each component of each sample.
 struct Params {
@@ -41,8 +41,8 @@ struct Params {
 // Workgroups along x, of which rows make up the tiles.
 const ROW: u32 = 32768u;
 
-// In the status of a sample: a chunk is damaged.
-const STATUS_CHUNK: u32 = 64u;
+// Bit of a sample's status: a chunk is damaged.
+const BAD_CHUNK: u32 = 64u;
 
 // Coefficients before the end of the band.
 fn places_before_end(band: u32) -> u32 {
@@ -206,7 +206,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         first = end;
     }
     if !is_sound {
-        atomicOr(&status[p.sample], STATUS_CHUNK);
+        atomicOr(&status[p.sample], BAD_CHUNK);
     }
     workgroupBarrier();
     let dc = sum_up(lane);
@@ -223,7 +223,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         is_fit = second_pass(line, p.side, lane) && is_fit;
     }
     if is_active && !is_fit {
-        atomicOr(&status[p.sample], STATUS_RANGE);
+        atomicOr(&status[p.sample], OUT_OF_RANGE);
     }
     workgroupBarrier();
     for (var at = lane; at < tile_words(p.side); at += 32u) {

@@ -84,7 +84,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if line < p.side {
         let is_fit = second_pass(line, p.side, lane);
         if !is_fit || atomicLoad(&sums[lane]) > p.limit {
-            atomicOr(&status[p.sample], STATUS_RANGE);
+            atomicOr(&status[p.sample], OUT_OF_RANGE);
         }
     }
     workgroupBarrier();

@@ -10,8 +10,8 @@
 const PITCH: u32 = 33u;
 var<workgroup> values: array<i32, 2112>;
 
-// In the status of a sample: a block is so far out of range that the CPU leaves the file to libjpeg.
-const STATUS_RANGE: u32 = 32u;
+// Bit of a sample's status: a block is so far out of range that the CPU leaves the file to libjpeg.
+const OUT_OF_RANGE: u32 = 32u;
 
 // Bits that go after the passes.
 const FIRST: u32 = 11u;

@@ -35,16 +35,21 @@ mod orientation;
 mod other;
 mod region;
 
-pub(crate) use bands::{factors, placed, rings};
-pub(crate) use baseline::idct::{LARGEST_SUM as LARGEST_SUM_AT_8, SAFE_SUM as SAFE_SUM_AT_8};
-pub(crate) use baseline::pixels::Placed;
-pub(crate) use baseline::scaled::{LARGEST_SUM, SAFE_SUM};
 pub use baseline::seek::{SeekGrid, SeekPoint, SeekPoints};
+pub(crate) use fidelity::chroma_scale;
 pub use fidelity::{Fidelity, SCALE_MARGIN, scale_for};
-pub(crate) use fidelity::{chroma_scale, libjpeg_scale_for};
 pub use markers::{Frame, Process};
 pub use orientation::Orientation;
-pub(crate) use region::plan_window;
+#[cfg(feature = "wgpu")]
+pub(crate) use {
+    bands::{factors, placed, rings},
+    baseline::colour as jpeg_colour,
+    baseline::idct::{LARGEST_SUM as LARGEST_SUM_AT_8, SAFE_SUM as SAFE_SUM_AT_8},
+    baseline::pixels::Placed,
+    baseline::scaled::{LARGEST_SUM, SAFE_SUM},
+    fidelity::libjpeg_scale_for,
+    region::plan_window,
+};
 
 use crate::error::{DecodeError, Error, Result};
 use crate::packed::Record;

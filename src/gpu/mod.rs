@@ -49,7 +49,8 @@ pub(crate) fn refusal(status: u32) -> &'static str {
         s if s & jpeg::BAD_POINT != 0 => "the side index is not of this file",
         s if s & jpeg::BAD_END != 0 => "more or less entropy-coded data than the image has blocks",
         s if s & planes::BAD_CHUNK != 0 => "a damaged chunk of a packed record",
-        _ => "coefficients out of the range of the transform",
+        s if s & planes::OUT_OF_RANGE != 0 => "coefficients out of the range of the transform",
+        _ => "a reason that has no name",
     }
 }
 

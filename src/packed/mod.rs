@@ -47,8 +47,10 @@ mod record;
 pub(crate) mod samples;
 mod shard;
 
+#[cfg(feature = "wgpu")]
+pub(crate) use band::PLACES;
 pub use band::{BANDS, LANES, Tile, bands_for};
-pub(crate) use band::{PLACES, TILE_HEIGHT, TILE_WIDTH};
+pub(crate) use band::{TILE_HEIGHT, TILE_WIDTH};
 pub use coefficients::{Coefficients, Colour, Component};
 pub use record::{Head, Image, Packed, Plane, Record, TileDecoder, Touched, pack, pack_reduced};
 pub use shard::{Entry, Place, Reduced, Shard, ShardWriter};

@@ -176,6 +176,12 @@ impl Baseline {
     }
 }
 
+/// What a sequential JPEG's components mean; `None` where libjpeg has to say.
+#[cfg(feature = "wgpu")]
+pub(crate) fn colour(bytes: &[u8], frame: &Frame) -> Option<crate::packed::Colour> {
+    Some(header::Header::new(bytes, frame)?.next_scan()??.colour)
+}
+
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
 fn run_avx2(job: &mut Job, pixels: &mut [u8]) -> Option<()> {

@@ -5,7 +5,6 @@ use super::bits::ZIGZAG;
 use super::extent::{Extent, Part};
 use super::header::{EOI, Header};
 use crate::decode::markers::Frame;
-use crate::packed::Colour;
 use crate::shape::Rect;
 use std::ops::Range;
 
@@ -39,8 +38,6 @@ pub(crate) struct Component<'a> {
 /// One scan.
 #[derive(Debug, Clone)]
 pub(crate) struct Scan<'a> {
-    /// What the components of the frame are.
-    pub(crate) colour: Colour,
     pub(crate) components: Vec<Component<'a>>,
     /// Units between restart markers; 0 for none.
     pub(crate) restart: usize,
@@ -94,16 +91,7 @@ pub(crate) fn read<'a>(
             });
         }
         let Extent { units, columns, rows, last, .. } = extent.of_scan(&scan.components);
-        let outlined = Scan {
-            colour: scan.colour,
-            components,
-            restart: scan.restart,
-            units,
-            columns,
-            rows,
-            last,
-            data: scan.data,
-        };
+        let outlined = Scan { components, restart: scan.restart, units, columns, rows, last, data: scan.data };
         let Some(rest) = visit(&outlined)? else { break };
         if frame.single_scan && !rest.starts_with(&[0xff, EOI]) {
             return None;

@@ -135,7 +135,7 @@ impl GpuCanvas {
         let mut codes = Vec::new();
         for (number, (sample, place)) in (0..).zip(made.iter().zip(places)) {
             if let Some(staged) = sample.codes {
-                codes.extend(staged.params(number, bases[sample.number], sample.first(place)));
+                codes.extend(staged.params(number, bases[sample.number], place.coefficients));
             }
         }
         recorder.launch(&jpeg::HUFFMAN, &codes, [0; 2], vec![&coefficients, &status], jpeg::grid(codes.len()));
@@ -334,14 +334,6 @@ struct Layout<'a> {
     sizes: planes::Sizes,
 }
 
-impl Made<'_> {
-    /// First word of the coefficients that the device reads from the file's codes.
-    fn first(&self, place: &planes::Place) -> u32 {
-        let of_first = self.codes.and_then(|codes| codes.components.first()).map_or(0, |first| first.coefficients);
-        place.coefficients[0] - of_first
-    }
-}
-
 impl<'a> Layout<'a> {
     fn of(group: &'a Group) -> Option<Self> {
         let made = group.samples.iter().enumerate().filter_map(|(number, sample)| match &sample.form {
@@ -352,16 +344,7 @@ impl<'a> Layout<'a> {
         });
         let made: Vec<_> = made.collect();
         let pixels: Vec<_> = made.iter().map(|sample| sample.pixels).collect();
-        let (mut places, sizes) = planes::place(&pixels)?;
-        for (sample, place) in made.iter().zip(&mut places) {
-            // Of several scans, the components lie in the order of their scans.
-            if let Some(codes) = sample.codes {
-                let first = place.coefficients[0];
-                for (at, component) in place.coefficients.iter_mut().zip(&codes.components) {
-                    *at = first + component.coefficients;
-                }
-            }
-        }
+        let (places, sizes) = planes::place(&pixels)?;
         Some(Self { made, places, sizes })
     }
 

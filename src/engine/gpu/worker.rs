@@ -1,13 +1,13 @@
 //! A worker's half: one file read, its plan made, and all that the device needs of it put into words.
 
 use super::canvas::GpuCanvas;
-use crate::decode::{Decoder, Format, Header, Patch, Process, Seek, SeekPoints};
+use crate::decode::{Decoder, Format, Header, Patch, Process, Seek, SeekPoints, libjpeg_scale_for};
 use crate::engine::cpu::{reduce, resolution};
 use crate::engine::{Canvas, Encoded, EngineOptions, Kept, Made, SampleError, Worker};
 use crate::error::{DecodeError, Error, Result};
 use crate::gpu::{augment, jpeg, planes, render};
 use crate::ops::{Renderer, Resizer, Rgb8, View};
-use crate::packed::{Coefficients, Colour, Record, TileDecoder};
+use crate::packed::{Coefficients, Record, TileDecoder};
 use crate::plan::SamplePlan;
 use crate::shape::{Rect, Size};
 use std::any::Any;
@@ -109,14 +109,7 @@ impl GpuWorker {
         let frame = header.frame.as_ref()?;
         made.bytes = file.bytes.len() as u64;
         if frame.process == Process::Sequential {
-            // What the components are is known when the file was read to its first scan.
-            let colour = match frame.components {
-                1 => Colour::Gray,
-                3 => Colour::YCbCr,
-                4 => Colour::Cmyk,
-                _ => return None,
-            };
-            let mut picture = planes::Picture::of_jpeg(header, colour, wanted)?;
+            let picture = planes::Picture::of_jpeg(file.bytes, header, wanted)?;
             let region = (picture.window, picture.scale);
             let sought = file.entry.filter(|entry| entry.has_points());
             if let Some(entry) = sought {
@@ -130,7 +123,6 @@ impl GpuWorker {
                 codes = self.codes.stage(file.bytes, frame, region, None, words);
             }
             let codes = codes?;
-            picture.colour = codes.colour;
             let same = |(part, component): (&planes::Part, &jpeg::Component)| {
                 let Rect { x, y, width, height } = part.blocks;
                 part.side == component.scale && component.rect == jpeg::BlockRect { x, y, width, height }
@@ -138,12 +130,15 @@ impl GpuWorker {
             if codes.components.len() != picture.parts.len() || !picture.parts.iter().zip(&codes.components).all(same) {
                 return None;
             }
-            let steps: Vec<_> =
-                codes.components.iter().map(|component| component.steps.map(|step| step as u16)).collect();
-            return Some((planes::Staged::decoded_there(picture, &steps, words), Some(codes)));
+            let components = codes.components.iter().map(|component| (&component.steps, component.coefficients));
+            let staged = planes::Staged::decoded_there(picture, components, words);
+            return Some((staged, Some(codes)));
         }
-        // Of other processes libjpeg reads the codes; at full scale the rest is the same. What it refuses or complains about is
-        // decided where it makes the pixels.
+        // Of other processes libjpeg reads the codes; at full scale the rest is the same, and at a reduced one it has transforms of
+        // its own. What it refuses or complains about is decided where it makes the pixels.
+        if libjpeg_scale_for(wanted.region.size(), wanted.need, wanted.margin) != 8 {
+            return None;
+        }
         let coefficients = Coefficients::from_jpeg(file.bytes, &self.options.limits).ok()?;
         let picture = planes::Picture::of_other_jpeg(header, coefficients.colour, wanted)?;
         Some((planes::Staged::decoded_here(picture, &coefficients, words), None))

@@ -232,8 +232,7 @@ mod tests {
 
     fn scan(data: &[u8], restart: usize, units: (usize, usize)) -> Scan<'_> {
         let (columns, rows) = (0..units.0, 0..units.1);
-        let colour = crate::packed::Colour::YCbCr;
-        Scan { colour, components: Vec::new(), restart, units, columns, rows, last: units.1, data }
+        Scan { components: Vec::new(), restart, units, columns, rows, last: units.1, data }
     }
 
     #[test]

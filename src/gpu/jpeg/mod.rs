@@ -25,7 +25,6 @@ mod tests;
 use super::kernel::{Kernel, kernel, params};
 use crate::decode::baseline::outline::{self, Scan};
 use crate::decode::{Frame, SeekPoints};
-use crate::packed::Colour;
 use crate::shape::Rect;
 use codes::Codes;
 use intervals::{Entropy, Interval};
@@ -103,8 +102,6 @@ pub(crate) struct Component {
 /// A file that is ready for the device.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Staged {
-    /// What the components are.
-    pub(crate) colour: Colour,
     /// In the order of the frame.
     pub(crate) components: Vec<Component>,
     /// Words of the coefficients of all of them.
@@ -165,14 +162,12 @@ impl Stager {
         let mut components = vec![None; frame.components.into()];
         let mut scans = Vec::new();
         let mut coefficient_words = 0;
-        let mut colour = Colour::Gray;
         let found = outline::read(bytes, frame, (window, scale), |scan| {
             let rest = match seek {
                 Some(_) if !frame.single_scan => return None,
                 Some(points) => self.entropy.take_some(scan, points, self.length).map(|()| None)?,
                 None => Some(self.entropy.take_all(scan)?),
             };
-            colour = scan.colour;
             let first = coefficient_words;
             for component in &scan.components {
                 let side = |blocks: &std::ops::Range<usize>| (blocks.start as u32, blocks.len() as u32);
@@ -185,14 +180,8 @@ impl Stager {
             scans.push(self.write(scan, first, frame.single_scan && seek.is_none(), words)?);
             Some(rest)
         });
-        let staged = || {
-            Some(Staged {
-                colour,
-                components: components.into_iter().collect::<Option<_>>()?,
-                coefficient_words,
-                scans,
-            })
-        };
+        let staged =
+            || Some(Staged { components: components.into_iter().collect::<Option<_>>()?, coefficient_words, scans });
         let staged = found.and_then(|()| staged());
         if staged.is_none() {
             words.truncate(before);

@@ -8,8 +8,8 @@ use crate::packed::{Colour, TILE_HEIGHT, TILE_WIDTH};
 /// Where one sample lies, in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Place {
-    /// By component, where the Huffman kernel writes the needed blocks.
-    pub(crate) coefficients: [u32; 4],
+    /// Where the Huffman kernel writes the needed blocks.
+    pub(crate) coefficients: u32,
     /// By component.
     pub(crate) planes: [u32; 4],
     /// Dense: a row has as many words as the sample has columns.
@@ -29,7 +29,8 @@ pub(crate) fn place(samples: &[&Staged]) -> Option<(Vec<Place>, Sizes)> {
     let mut sizes = Sizes::default();
     let mut places = Vec::with_capacity(samples.len());
     for sample in samples {
-        let mut place = Place { pixels: u32::try_from(sizes.pixels).ok()?, ..Place::default() };
+        let [coefficients, pixels] = [sizes.coefficients, sizes.pixels].map(|at| u32::try_from(at).ok());
+        let mut place = Place { coefficients: coefficients?, planes: [0; 4], pixels: pixels? };
         sizes.pixels += sample.pixel_words();
         let picture = match &sample.source {
             Source::Coefficients { picture, .. } | Source::Record { picture, .. } => Some(picture),
@@ -38,8 +39,7 @@ pub(crate) fn place(samples: &[&Staged]) -> Option<(Vec<Place>, Sizes)> {
         for (i, part) in picture.into_iter().flat_map(|picture| picture.parts.iter().enumerate()) {
             place.planes[i] = u32::try_from(sizes.planes).ok()?;
             sizes.planes += part.words();
-            if matches!(sample.source, Source::Coefficients { from_host: None, .. }) {
-                place.coefficients[i] = u32::try_from(sizes.coefficients).ok()?;
+            if matches!(sample.source, Source::Coefficients { is_from_host: false, .. }) {
                 sizes.coefficients += part.coefficient_words();
             }
         }
@@ -81,13 +81,14 @@ impl Batch {
             assert!(number < 16383, "a batch has fewer samples than that");
             pixels = pixels.max(sample.size.pixels().div_ceil(256));
             match &sample.source {
-                Source::Coefficients { picture, steps, from_host } => {
+                Source::Coefficients { picture, steps, coefficients, is_from_host } => {
+                    let first = if *is_from_host { base } else { place.coefficients };
                     for (i, part) in picture.parts.iter().enumerate() {
                         idct = idct.max(part.tiles.pixels());
                         batch.idct.push(IdctParams {
                             sample: number,
-                            coefficients: from_host.map_or(place.coefficients[i], |from_host| base + from_host[i]),
-                            from_host: from_host.is_some().into(),
+                            coefficients: first + coefficients[i],
+                            from_host: (*is_from_host).into(),
                             steps: base + steps[i],
                             plane: place.planes[i],
                             side: part.side,

@@ -21,8 +21,6 @@ mod tests;
 
 pub(crate) use batch::{Batch, Place, Sizes, place};
 pub(crate) use picture::{Part, Picture, Wanted};
-#[cfg(test)]
-pub(crate) use stage::Source;
 pub(crate) use stage::Staged;
 
 use super::kernel::{Access, Kernel, kernel, params};
@@ -50,6 +48,11 @@ params! {
         across: u32, down: u32, is_smooth: u32,
     }
 }
+
+/// Bit of a word of `status`: a block is out of the range that the CPU's own decoder computes in.
+pub(crate) const OUT_OF_RANGE: u32 = 32;
+/// A chunk of a packed record is damaged.
+pub(crate) const BAD_CHUNK: u32 = 64;
 
 /// A shader with the transform behind it.
 macro_rules! with_transform {
@@ -81,9 +84,6 @@ pub(crate) static BANDS: Kernel = Kernel {
 
 /// Reads the planes, writes the pixels. Exact.
 pub(crate) static PIXELS: Kernel = kernel!("pixels", PixelsParams, [Read, Write]);
-
-/// Bit of a word of status: a damaged chunk of a packed record. Sums out of the transform's range have another, 32.
-pub(crate) const BAD_CHUNK: u32 = 64;
 
 /// The kernels here.
 pub(crate) const KERNELS: &[&Kernel] = &[&IDCT, &BANDS, &PIXELS];

@@ -1,6 +1,6 @@
 //! What of an image becomes pixels: its window at a scale, and the blocks of each component that this takes.
 
-use crate::decode::{self, Header, Placed, libjpeg_scale_for, plan_window, scale_for};
+use crate::decode::{self, Header, Placed, jpeg_colour, libjpeg_scale_for, plan_window, scale_for};
 use crate::packed::{Colour, Image, TILE_HEIGHT, TILE_WIDTH};
 use crate::shape::{Rect, Size};
 use std::ops::Range;
@@ -141,11 +141,12 @@ impl View {
 }
 
 impl Picture {
-    /// What the own decoder decodes of a sequential JPEG; `None` where libjpeg does.
+    /// What the own decoder decodes of a sequential JPEG; `None` where libjpeg does, as far as the header tells.
     ///
     /// # Panics
     /// If the region is empty or not inside of the image, as for all that take one.
-    pub(crate) fn of_jpeg(header: &Header, colour: Colour, wanted: &Wanted) -> Option<Self> {
+    pub(crate) fn of_jpeg(bytes: &[u8], header: &Header, wanted: &Wanted) -> Option<Self> {
+        let colour = jpeg_colour(bytes, header.frame.as_ref()?)?;
         let scale = scale_for(wanted.region.size(), wanted.need, wanted.margin);
         Some(View::new(header, colour, wanted, scale)?.of_units())
     }

@@ -24,8 +24,9 @@ pub(crate) enum Source {
         picture: Picture,
         /// First word of the quantisation steps.
         steps: [u32; 4],
-        /// First word of the coefficients that came from the host; of the others the Huffman kernel writes them.
-        from_host: Option<[u32; 4]>,
+        /// First word of the coefficients; those that the Huffman kernel writes are counted from the sample's first of these.
+        coefficients: [u32; 4],
+        is_from_host: bool,
     },
     /// A packed record.
     Record { picture: Picture, bands: [Bands; 4] },
@@ -53,14 +54,20 @@ impl Staged {
         self.size.pixels()
     }
 
-    fn of(size: Size, area: [f64; 4], source: Source) -> Self {
-        Self { size, area, source }
-    }
-
-    /// Of the picture's coefficients, which the Huffman kernel will write. `steps` are by component and by place, `8 * v + u`.
-    pub(crate) fn decoded_there(picture: Picture, steps: &[[u16; 64]], words: &mut Vec<u32>) -> Self {
-        let steps = push_steps(steps.iter(), words);
-        Self::of(picture.size, picture.area, Source::Coefficients { picture, steps, from_host: None })
+    /// Of the picture's coefficients, which the Huffman kernel will write: of each component the steps by place, `8 * v + u`, and the
+    /// first word of its needed blocks, counted from the sample's first.
+    pub(crate) fn decoded_there<'a>(
+        picture: Picture,
+        components: impl IntoIterator<Item = (&'a [i32; 64], u32)>,
+        words: &mut Vec<u32>,
+    ) -> Self {
+        let (mut steps, mut coefficients) = ([0; 4], [0; 4]);
+        for ((i, (of, at)), _) in components.into_iter().enumerate().zip(&picture.parts) {
+            steps[i] = push_steps(of.iter().map(|step| *step as u32), words);
+            coefficients[i] = at;
+        }
+        let (size, area) = (picture.size, picture.area);
+        Self { size, area, source: Source::Coefficients { picture, steps, coefficients, is_from_host: false } }
     }
 
     /// Of the picture's coefficients, which a worker has read. Copies those of the needed blocks.
@@ -68,11 +75,10 @@ impl Staged {
     /// # Panics
     /// If the picture is not of these coefficients.
     pub(crate) fn decoded_here(picture: Picture, coefficients: &Coefficients, words: &mut Vec<u32>) -> Self {
-        let components = &coefficients.components;
-        let steps = push_steps(components.iter().map(|component| &component.steps), words);
-        let mut from_host = [0; 4];
-        for ((at, part), component) in from_host.iter_mut().zip(&picture.parts).zip(components) {
-            *at = words.len() as u32;
+        let (mut steps, mut places) = ([0; 4], [0; 4]);
+        for (i, (part, component)) in picture.parts.iter().zip(&coefficients.components).enumerate() {
+            steps[i] = push_steps(component.steps.iter().map(|step| (*step).into()), words);
+            places[i] = words.len() as u32;
             assert_eq!(part.all, component.blocks, "the picture is that of the coefficients");
             let Part { blocks, all, .. } = *part;
             for row in blocks.y..blocks.y + blocks.height {
@@ -81,7 +87,8 @@ impl Staged {
                 words.extend(values.iter().map(|&[low, high]| u32::from(low as u16) | u32::from(high as u16) << 16));
             }
         }
-        Self::of(picture.size, picture.area, Source::Coefficients { picture, steps, from_host: Some(from_host) })
+        let (size, area) = (picture.size, picture.area);
+        Self { size, area, source: Source::Coefficients { picture, steps, coefficients: places, is_from_host: true } }
     }
 
     /// Of a packed record with an image: its chunks under the region. `strict` checks the record as a strict decoder does.
@@ -131,7 +138,8 @@ impl Staged {
         if words.len() >= MOST_WORDS {
             return Ok(None);
         }
-        Ok(Some(Self::of(picture.size, picture.area, Source::Record { picture, bands })))
+        let (size, area) = (picture.size, picture.area);
+        Ok(Some(Self { size, area, source: Source::Record { picture, bands } }))
     }
 
     /// Of pixels that the CPU decoded.
@@ -142,17 +150,14 @@ impl Staged {
             let pixels = patch.pixels[y * patch.stride..][..row].as_chunks::<3>().0;
             words.extend(pixels.iter().map(|&[red, green, blue]| u32::from_le_bytes([red, green, blue, 0])));
         }
-        Self::of(patch.size, patch.area, Source::Pixels { at })
+        Self { size: patch.size, area: patch.area, source: Source::Pixels { at } }
     }
 }
 
-fn push_steps<'a>(steps: impl Iterator<Item = &'a [u16; 64]>, words: &mut Vec<u32>) -> [u32; 4] {
-    let mut places = [0; 4];
-    for (at, steps) in places.iter_mut().zip(steps) {
-        *at = words.len() as u32;
-        words.extend(steps.iter().map(|step| u32::from(*step)));
-    }
-    places
+fn push_steps(steps: impl Iterator<Item = u32>, words: &mut Vec<u32>) -> u32 {
+    let at = words.len() as u32;
+    words.extend(steps);
+    at
 }
 
 /// What each coefficient is, in the record's order.

@@ -4,9 +4,10 @@ mod damage;
 mod files;
 mod records;
 
-use super::batch::{Batch, place};
+use super::batch::{Batch, Place, place};
+use super::picture::Wanted;
 use super::stage::{Source, Staged};
-use super::{BANDS, IDCT, PIXELS, Wanted};
+use super::{BANDS, IDCT, PIXELS};
 use crate::decode::{Decoder, Format, Header, Limits, Patch, SCALE_MARGIN, Seek, scale_for};
 use crate::gpu::kernel::Kernel;
 use crate::gpu::testing::{Case, SENTINEL, garbage, input_start, run};
@@ -41,18 +42,16 @@ fn launch(samples: &[Sample]) -> (Vec<Vec<u32>>, Vec<u32>) {
     let input: Vec<u32> = samples.iter().flat_map(|sample| sample.words.iter().copied()).collect();
     let mut coefficients = garbage(sizes.coefficients as usize);
     for (sample, place) in samples.iter().zip(&places) {
-        let Source::Coefficients { picture, from_host: None, .. } = &sample.staged.source else { continue };
-        let written = sample.written.as_ref().expect("somebody has to write them");
-        let again = Staged::decoded_here(picture.clone(), written, &mut Vec::new());
-        let mut words = Vec::new();
-        let Source::Coefficients { from_host: Some(from), .. } =
-            Staged::decoded_here(picture.clone(), written, &mut words).source
-        else {
-            panic!("{again:?}")
+        let Source::Coefficients { picture, coefficients: to, is_from_host: false, .. } = &sample.staged.source else {
+            continue;
         };
-        for ((part, from), to) in picture.parts.iter().zip(from).zip(place.coefficients) {
+        let written = sample.written.as_ref().expect("somebody has to write them");
+        let mut words = Vec::new();
+        let here = Staged::decoded_here(picture.clone(), written, &mut words);
+        let Source::Coefficients { coefficients: from, .. } = here.source else { panic!("{here:?}") };
+        for ((part, from), to) in picture.parts.iter().zip(from).zip(to) {
             let len = part.coefficient_words() as usize;
-            coefficients[to as usize..][..len].copy_from_slice(&words[from as usize..][..len]);
+            coefficients[(place.coefficients + to) as usize..][..len].copy_from_slice(&words[from as usize..][..len]);
         }
     }
     let mut planes = garbage(sizes.planes as usize);
@@ -73,7 +72,7 @@ fn launch(samples: &[Sample]) -> (Vec<Vec<u32>>, Vec<u32>) {
     let made = batch(input_start(&counted.pixels));
     let buffers = [planes, garbage(sizes.pixels as usize)];
     let all = kernel(&PIXELS, &made.pixels, &input, &buffers, made.pixels_grid).remove(1);
-    let of = |(sample, place): (&Sample, &super::Place)| {
+    let of = |(sample, place): (&Sample, &Place)| {
         all[place.pixels as usize..][..sample.staged.pixel_words() as usize].to_vec()
     };
     (samples.iter().zip(&places).map(of).collect(), status)

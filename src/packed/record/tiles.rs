@@ -121,6 +121,7 @@ impl TileDecoder {
     ///
     /// # Panics
     /// As [`TileDecoder::decode`].
+    #[cfg(feature = "wgpu")]
     pub(crate) fn chunks(
         &mut self,
         record: &Record,

@@ -1,6 +1,7 @@
 //! JPEGs of all kinds: from coefficients that a Huffman kernel would have written, or the host has.
 
-use super::super::{Picture, Staged, Wanted};
+use super::super::picture::{Picture, Wanted};
+use super::super::stage::Staged;
 use super::{SCALES, Sample, at_scale, check, decoder, expected, regions, words_of};
 use crate::decode::{Limits, Process};
 use crate::packed::samples::{self, Filling};
@@ -12,15 +13,19 @@ use turbojpeg::Subsamp;
 pub(super) fn sample(name: &str, bytes: &[u8], wanted: &Wanted, here: bool) -> Sample {
     let header = decoder().header(bytes).unwrap();
     let coefficients = Coefficients::from_jpeg(bytes, &Limits::default()).unwrap();
-    let picture = Picture::of_jpeg(&header, coefficients.colour, wanted).unwrap();
+    let picture = Picture::of_jpeg(bytes, &header, wanted).unwrap();
+    assert_eq!(picture.colour, coefficients.colour, "{name}");
     let (expected, area) = expected(bytes, &header, wanted);
     let name = format!("{name}, {wanted:?}, at {}/8", picture.scale);
     let mut words = vec![7; 3];
-    let steps: Vec<_> = coefficients.components.iter().map(|component| component.steps).collect();
+    let steps: Vec<_> = coefficients.components.iter().map(|component| component.steps.map(i32::from)).collect();
+    // The last component first, as if it came in the first scan.
+    let lens: Vec<_> = picture.parts.iter().map(|part| part.coefficient_words() as u32).collect();
+    let places = (0..lens.len()).map(|i| lens[i + 1..].iter().sum());
     let staged = if here {
         Staged::decoded_here(picture, &coefficients, &mut words)
     } else {
-        Staged::decoded_there(picture, &steps, &mut words)
+        Staged::decoded_there(picture, steps.iter().zip(places), &mut words)
     };
     assert!(expected.is_none() || staged.area == area, "{name}: {:?}, not {area:?}", staged.area);
     Sample { name, staged, words, written: Some(coefficients), expected }
@@ -164,6 +169,7 @@ fn a_progressive_file_at_full_scale_is_libjpeg_s() {
     check(&samples);
     let need = Size::square(2);
     let wanted = Wanted { region: Rect::whole(header.size), need, margin: 1.5 };
+    assert_eq!(Picture::of_jpeg(&bytes, &header, &wanted), None, "it is not sequential");
     assert_eq!(Picture::of_other_jpeg(&header, coefficients.colour, &wanted), None, "libjpeg scales");
 }
 

@@ -1,6 +1,7 @@
 //! Packed records.
 
-use super::super::{Staged, Wanted};
+use super::super::picture::Wanted;
+use super::super::stage::Staged;
 use super::files::made_up;
 use super::{SCALES, Sample, at_scale, check, decoder, expected, regions};
 use crate::decode::Limits;
