@@ -350,6 +350,76 @@ fn the_launches_of_a_batch_do_not_grow_with_it() {
 }
 
 #[test]
+fn what_does_not_fit_into_a_buffer_is_made_in_parts_or_refused_in_words() {
+    let largest = device().report().largest_buffer;
+    // Pixels of 1500 x 1400 take 8.4 MB each: more than 128 MiB in a batch of 24, and no more than that is asked of any device.
+    let (width, height) = (1500, 1400);
+    let file = jpeg_fixtures::jpeg(width, height, turbojpeg::Subsamp::Sub2x2, false);
+    let source = loader_fixtures::memory((0..24).map(|i| (file.clone(), i % 4)).collect());
+    let ours = engine();
+    let build = || Loader::evaluation(source.clone(), fixed(32, 32, BandCrop::Lanczos, 24));
+    let got = batches(build().engine(Arc::new(ours.clone())), 2);
+    let difference = compare("large images", &got, &batches(build(), 2));
+    assert!(difference.most < 1e-4, "{difference:?}");
+    let traffic = ours.traffic().unwrap();
+    let is_split = u64::from(width * height) * 4 * 24 > largest;
+    println!("{traffic:?}, split: {is_split}");
+    assert_eq!(traffic.launches > traffic.most_launches, is_split, "{traffic:?}");
+
+    let many: Vec<_> = (0..20).flat_map(|_| kinds()).collect();
+    let images = many.len();
+    let bytes = images as u64 * 3 * 224 * 224 * 4;
+    let mut loader = Loader::evaluation(loader_fixtures::memory(many), fixed(224, 224, BandCrop::Lanczos, images))
+        .engine(Arc::new(engine()))
+        .build()
+        .unwrap();
+    let batch = loader.next().unwrap();
+    if bytes > largest {
+        let error = batch.unwrap_err();
+        assert!(matches!(error, Error::Device { .. }), "{error}");
+        assert!(error.to_string().contains("use smaller batches"), "{error}");
+    } else {
+        assert_eq!(batch.unwrap().len(), images);
+    }
+}
+
+#[test]
+fn a_device_is_shared_with_its_owner() {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let name = device().report().name.clone();
+    let all = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    let adapter = all.into_iter().find(|adapter| adapter.get_info().name == name).unwrap();
+    let with = |limits: wgpu::Limits| {
+        let descriptor = wgpu::DeviceDescriptor { required_limits: limits, ..Default::default() };
+        pollster::block_on(adapter.request_device(&descriptor)).unwrap()
+    };
+    // Less than the kernels need is told.
+    let (own, queue) = with(wgpu::Limits { max_storage_buffers_per_shader_stage: 4, ..wgpu::Limits::default() });
+    let error = Device::share(&adapter, own, queue).unwrap_err();
+    assert!(error.to_string().contains("4 storage buffers for a kernel where 8 are needed"), "{error}");
+    let (own, queue) = with(wgpu::Limits::default());
+    let shared = Device::share(&adapter, own.clone(), queue.clone()).unwrap();
+    let engine = Wgpu::new(shared, &EngineOptions::default()).unwrap().output(Output::Device);
+    let source = source_of_kinds();
+    let build = || Loader::builder(source.clone(), endless(fixed(40, 24, BandCrop::Lanczos, 5))).seed(1);
+    let batch = batches(build().engine(Arc::new(engine)), 1).remove(0);
+    let expected = batches(build(), 1).remove(0);
+    // The owner's buffer, filled on the owner's queue, and read there.
+    let size = batch.images.on_device().unwrap().bytes();
+    let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ;
+    let target = own.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
+    batch.images.on_device().unwrap().copy_into(&target, 0).unwrap();
+    drop(batch);
+    target.map_async(wgpu::MapMode::Read, .., Result::unwrap);
+    own.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    let bytes = target.get_mapped_range(..).unwrap();
+    let values: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect();
+    assert_eq!(values.len(), expected.images.as_slice().len());
+    assert!(values.iter().zip(expected.images.as_slice()).all(|(a, b)| (a - b).abs() < 1e-4));
+    drop(queue);
+}
+
+#[test]
 fn images_stay_on_the_device_where_that_is_asked_for() {
     let source = source_of_kinds();
     let build = || Loader::builder(source.clone(), endless(fixed(40, 23, BandCrop::Lanczos, 5))).seed(1);

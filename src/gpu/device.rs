@@ -25,8 +25,6 @@ struct Inner {
     report: AdapterReport,
     device: wgpu::Device,
     queue: wgpu::Queue,
-    /// Whether every subgroup has 32 lanes or more.
-    wide_subgroups: bool,
     /// The first thing that went wrong outside of a call that could have told it.
     fault: Arc<OnceLock<String>>,
     pipelines: Mutex<HashMap<&'static str, Arc<Pipeline>>>,
@@ -168,7 +166,7 @@ impl Device {
     /// [`Error::NoDevice`] if there is none, or if it cannot be used.
     pub fn open(name: Option<&str>) -> Result<Self> {
         let (adapter, report) = adapter::choose(name)?;
-        let wanted = Features::SUBGROUP | Features::TIMESTAMP_QUERY;
+        let wanted = Features::TIMESTAMP_QUERY;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("bandfeed"),
             required_features: adapter.features() & wanted,
@@ -208,12 +206,10 @@ impl Device {
     }
 
     fn of(report: AdapterReport, device: wgpu::Device, queue: wgpu::Queue) -> Self {
-        let wide_subgroups = report.subgroups.is_some_and(|(fewest, _)| fewest >= 32);
         Self(Arc::new(Inner {
             report,
             device,
             queue,
-            wide_subgroups,
             fault: Arc::default(),
             pipelines: Mutex::default(),
             groups: Mutex::default(),
@@ -432,8 +428,7 @@ impl Device {
         if let Some(pipeline) = pipelines.get(kernel.stem) {
             return Ok(pipeline.clone());
         }
-        let source = kernel.subgroups.filter(|_| self.0.wide_subgroups).unwrap_or(kernel.source);
-        let text = full_source(source);
+        let text = full_source(kernel.source);
         let device = &self.0.device;
         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {

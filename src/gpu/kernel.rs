@@ -16,8 +16,6 @@ pub(crate) struct Kernel {
     pub(crate) stem: &'static str,
     /// Its text.
     pub(crate) source: &'static str,
-    /// The same for devices whose subgroups have 32 lanes or more, where there is one.
-    pub(crate) subgroups: Option<&'static str>,
     /// The fields of its `Params` in order; all of them are 4 bytes long.
     #[cfg_attr(not(test), expect(dead_code, reason = "for the check that both sides read parameters alike"))]
     pub(crate) fields: &'static [&'static str],
@@ -25,21 +23,12 @@ pub(crate) struct Kernel {
     pub(crate) buffers: &'static [Access],
 }
 
-/// A [`Kernel`] from its stem, its type of parameters and the access to its buffers; and, for a kernel with a second form, the
-/// stem of that.
+/// A [`Kernel`] from its stem, its type of parameters and the access to its buffers.
 macro_rules! kernel {
     ($stem:literal, $params:ty, [$($access:ident),*]) => {
-        $crate::gpu::kernel::kernel!(@ $stem, $params, [$($access),*], None)
-    };
-    ($stem:literal, $params:ty, [$($access:ident),*], subgroups: $other:literal) => {
-        $crate::gpu::kernel::kernel!(@ $stem, $params, [$($access),*],
-            Some(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $other, ".wgsl"))))
-    };
-    (@ $stem:literal, $params:ty, [$($access:ident),*], $subgroups:expr) => {
         $crate::gpu::kernel::Kernel {
             stem: $stem,
             source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $stem, ".wgsl")),
-            subgroups: $subgroups,
             fields: <$params>::FIELDS,
             buffers: &[$($crate::gpu::kernel::Access::$access),*],
         }

@@ -76,6 +76,24 @@ mod tests {
         run(case).swap_remove(1)
     }
 
+    /// The harness against a shader with a mistake in it, so that it is known to tell one.
+    #[test]
+    #[should_panic(expected = "a share that is the partner's")]
+    fn a_planted_mistake_is_seen() {
+        let source = MIX.source.replace("own * image.lambda + partner", "partner * image.lambda + own");
+        assert_ne!(source, MIX.source);
+        let kernel = Box::leak(Box::new(Kernel { stem: "mix_planted", source: source.leak(), ..MIX }));
+        let slots: Vec<f32> = (0..24).map(|i| i as f32 * 0.25).collect();
+        let mixing = Mixing::new(2, vec![Mixed::Blend { lambda: 0.3 }, Mixed::Untouched]).unwrap();
+        let mut expected = slots.clone();
+        mixing.apply(&mut expected).unwrap();
+        let buffers = [bytemuck::cast_slice(&slots).to_vec(), garbage(24)];
+        let params = params(&[0, 1], Some(&mixing));
+        let case = Case { kernel, params: &params, input: &[], a: 2, b: 0, buffers: &buffers, grid: grid(24) };
+        let got = run(case).swap_remove(1);
+        assert_close("a share that is the partner's", bytemuck::cast_slice(&got), &expected, 5.0 * f32::EPSILON);
+    }
+
     #[test]
     fn images_are_closed_up_and_mixed_as_on_the_cpu() {
         for side in [1, 7, 33] {

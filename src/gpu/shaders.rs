@@ -2,20 +2,15 @@
 //! and DX12.
 
 use super::device::full_source;
-use super::kernel::Kernel;
 use super::kernels;
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use std::collections::BTreeSet;
 
-fn sources() -> impl Iterator<Item = (&'static Kernel, &'static str)> {
-    kernels().flat_map(|&kernel| [Some(kernel.source), kernel.subgroups].map(|s| s.map(|s| (kernel, s)))).flatten()
-}
-
 #[test]
 fn every_shader_is_some_kernel_s() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
-    let known: BTreeSet<&str> = sources().map(|(_, source)| source).collect();
+    let known: BTreeSet<&str> = kernels().map(|kernel| kernel.source).collect();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let text = std::fs::read_to_string(&path).unwrap();
@@ -28,17 +23,12 @@ fn every_shader_is_some_kernel_s() {
 
 #[test]
 fn every_shader_is_valid_and_becomes_spirv_msl_and_hlsl() {
-    for (kernel, source) in sources() {
-        let (stem, text) = (kernel.stem, full_source(source));
+    for kernel in kernels() {
+        let (stem, text) = (kernel.stem, full_source(kernel.source));
         let module =
             naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{stem}: {}", e.emit_to_string(&text)));
-        let is_plain = source == kernel.source;
         // Nothing but what Vulkan, Metal and DX12 have on every device: conversions to f16 are among it.
-        let plain = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
-        let capabilities = if is_plain { plain } else { plain | Capabilities::SUBGROUP };
-        let info = Validator::new(ValidationFlags::all(), capabilities)
-            .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
-            .subgroup_operations(naga::valid::SubgroupOperationSet::all())
+        let info = Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16_IN_FLOAT32)
             .validate(&module)
             .unwrap_or_else(|e| panic!("{stem}: {}", e.emit_to_string(&text)));
         let options = spv::Options { lang_version: (1, 3), ..Default::default() };
@@ -59,9 +49,9 @@ fn every_shader_is_valid_and_becomes_spirv_msl_and_hlsl() {
 
 #[test]
 fn parameters_lie_as_in_rust() {
-    for (kernel, source) in sources() {
+    for kernel in kernels() {
         let stem = kernel.stem;
-        let module = naga::front::wgsl::parse_str(&full_source(source)).unwrap();
+        let module = naga::front::wgsl::parse_str(&full_source(kernel.source)).unwrap();
         let found = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some("Params"));
         let Some((_, naga::Type { inner: naga::TypeInner::Struct { members, span }, .. })) = found else {
             panic!("{stem}: no struct Params");
@@ -76,9 +66,9 @@ fn parameters_lie_as_in_rust() {
 #[test]
 fn bindings_are_those_of_their_kernel() {
     use super::kernel::Access;
-    for (kernel, source) in sources() {
+    for kernel in kernels() {
         let stem = kernel.stem;
-        let module = naga::front::wgsl::parse_str(&full_source(source)).unwrap();
+        let module = naga::front::wgsl::parse_str(&full_source(kernel.source)).unwrap();
         let mut found = vec![None; kernel.buffers.len()];
         for (_, variable) in module.global_variables.iter() {
             let Some(binding) = variable.binding.filter(|b| b.binding >= 3) else { continue };

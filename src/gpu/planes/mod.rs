@@ -68,7 +68,6 @@ macro_rules! with_transform {
 pub(crate) static IDCT: Kernel = Kernel {
     stem: "idct",
     source: with_transform!("idct"),
-    subgroups: None,
     fields: IdctParams::FIELDS,
     buffers: &[Access::Read, Access::Write, Access::Write],
 };
@@ -77,7 +76,6 @@ pub(crate) static IDCT: Kernel = Kernel {
 pub(crate) static BANDS: Kernel = Kernel {
     stem: "bands",
     source: with_transform!("bands"),
-    subgroups: None,
     fields: BandsParams::FIELDS,
     buffers: &[Access::Write, Access::Write],
 };
