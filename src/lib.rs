@@ -6,7 +6,7 @@
 //!  source ──► order ──► [ plan: one SamplePlan for each image, every random number drawn here ]
 //!    │                     │
 //!    └─ bytes ─► decode ─► resized crop ─► flip ─► augment ─► band crop ─► normalise ─► erase ─► [replay] ─► mix
-//!               └──────────── run by one Engine: cpu ─────────────┘                                       │
+//!               └───────── run by one Engine: cpu | wgpu ─────────┘                                       │
 //!                                                             your loop | train  ◄── Batch (N, 3, B, B) ◄──┘
 //! ```
 //!
@@ -37,12 +37,16 @@
 //! ```
 //!
 //! # Features
-//! `cli` (default) is the `bandfeed` program. `train` is the bundled vision-transformer trainer, which needs burn;
+//! `cli` (default) is the `bandfeed` program. `wgpu` (default) is the engine on a GPU; it needs no driver to build. `train` is the bundled vision-transformer trainer, which needs burn;
 //! without it burn is not built. A user of the loader alone takes `default-features = false`.
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(all(doctest, feature = "wgpu"))]
+#[doc = include_str!("../docs/gpu.md")]
+struct GpuGuide;
 
 pub mod error;
 pub mod shape;

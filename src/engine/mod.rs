@@ -34,6 +34,8 @@ use std::time::Duration;
 pub struct Traffic {
     /// Batches that were submitted.
     pub batches: u64,
+    /// Their images.
+    pub images: u64,
     /// Launches of all of them.
     pub launches: u64,
     /// Most launches of one batch.
@@ -51,6 +53,7 @@ impl Traffic {
     pub fn since(&self, earlier: &Self) -> Self {
         Self {
             batches: self.batches - earlier.batches,
+            images: self.images - earlier.images,
             launches: self.launches - earlier.launches,
             most_launches: self.most_launches,
             uploaded: self.uploaded - earlier.uploaded,

@@ -6,7 +6,7 @@ use super::recorder::Readback;
 use crate::engine::LaunchTime;
 use crate::error::{Error, Result};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use wgpu::{BufferUsages, Features, PollType};
@@ -29,13 +29,48 @@ struct Inner {
     fault: Arc<OnceLock<String>>,
     pipelines: Mutex<HashMap<&'static str, Arc<Pipeline>>>,
     groups: Mutex<Groups>,
-    free: Mutex<Vec<(BufferUsages, wgpu::Buffer)>>,
+    free: Mutex<Free>,
     staging: Mutex<Vec<Staging>>,
+    /// Number of times that staging memory was asked for.
+    uploads: AtomicU64,
     timing: Mutex<Option<Timing>>,
+}
+
+/// Buffers that nobody holds.
+#[derive(Default)]
+struct Free {
+    /// With the number of the request at which each was given back, the oldest first.
+    buffers: Vec<(u64, BufferUsages, wgpu::Buffer)>,
+    requests: u64,
+}
+
+/// Requests after which a buffer that was of no use to any of them is given up: some fifty batches. Stages grow, and what they
+/// have outgrown would lie there for ever.
+const FORGOTTEN: u64 = 500;
+
+impl Free {
+    /// A buffer of this size or a little more.
+    fn take(&mut self, size: u64, usage: BufferUsages) -> Option<wgpu::Buffer> {
+        self.requests += 1;
+        let fits = |(_, u, buffer): &(u64, BufferUsages, wgpu::Buffer)| {
+            *u == usage && (size..=2 * size).contains(&buffer.size())
+        };
+        let found = self.buffers.iter().position(fits)?;
+        Some(self.buffers.remove(found).2)
+    }
+
+    /// Gives up what was forgotten: whether there was any.
+    fn forget(&mut self) -> bool {
+        let (before, requests) = (self.buffers.len(), self.requests);
+        self.buffers.retain(|(at, ..)| requests - at < FORGOTTEN);
+        self.buffers.len() < before
+    }
 }
 
 /// Memory that the host writes to and the device copies from.
 struct Staging {
+    /// Which [`Device::staging`] it was that used it last.
+    used_at: u64,
     buffer: wgpu::Buffer,
     /// Whether the host can write to it: the device is done with it.
     is_mapped: Arc<AtomicBool>,
@@ -54,7 +89,8 @@ impl Staged {
 
     /// Gives it back to the pool: the submission that copies from it was made.
     pub(crate) fn used(mut self) {
-        let staging = self.staging.take().expect("it is used once");
+        let mut staging = self.staging.take().expect("it is used once");
+        staging.used_at = self.device.0.uploads.load(Ordering::Relaxed);
         let is_mapped = staging.is_mapped.clone();
         staging.buffer.map_async(wgpu::MapMode::Write, .., move |result| {
             is_mapped.store(result.is_ok(), Ordering::Release);
@@ -125,7 +161,9 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if let Some(buffer) = self.buffer.take() {
-            self.device.0.free.lock().expect(LOCK).push((self.usage, buffer));
+            let mut free = self.device.0.free.lock().expect(LOCK);
+            let now = free.requests;
+            free.buffers.push((now, self.usage, buffer));
         }
     }
 }
@@ -215,6 +253,7 @@ impl Device {
             groups: Mutex::default(),
             free: Mutex::default(),
             staging: Mutex::default(),
+            uploads: AtomicU64::new(0),
             timing: Mutex::default(),
         }))
     }
@@ -262,14 +301,16 @@ impl Device {
         let size = size.max(256);
         let step = (size.next_power_of_two() / 8).max(256);
         let size = size.next_multiple_of(step).min(self.largest_buffer());
-        {
+        let (found, is_less) = {
             let mut free = self.0.free.lock().expect(LOCK);
-            let fits =
-                |(u, buffer): &(BufferUsages, wgpu::Buffer)| *u == usage && (size..=2 * size).contains(&buffer.size());
-            if let Some(found) = free.iter().position(fits) {
-                let (usage, buffer) = free.swap_remove(found);
-                return Ok(Buffer { buffer: Some(buffer), usage, device: self.clone() });
-            }
+            (free.take(size, usage), free.forget())
+        };
+        if is_less {
+            // They hold the buffers that they are for.
+            self.0.groups.lock().expect(LOCK).made.clear();
+        }
+        if let Some(buffer) = found {
+            return Ok(Buffer { buffer: Some(buffer), usage, device: self.clone() });
         }
         let scope = self.0.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
@@ -293,8 +334,11 @@ impl Device {
             let fits = |staging: &Staging| {
                 staging.is_mapped.load(Ordering::Acquire) && (size..=4 * size).contains(&staging.buffer.size())
             };
-            let found = pool.iter().position(fits);
-            found.map(|at| pool.swap_remove(at))
+            let found = pool.iter().position(fits).map(|at| pool.swap_remove(at));
+            let now = self.0.uploads.fetch_add(1, Ordering::Relaxed);
+            // As many uploads as FORGOTTEN requests are batches.
+            pool.retain(|staging| now.saturating_sub(staging.used_at) < FORGOTTEN / 10);
+            found
         };
         let staging = match found {
             Some(staging) => staging,
@@ -309,7 +353,7 @@ impl Device {
                 if pollster::block_on(scope.pop()).is_some() {
                     return Err(self.out_of_memory(size));
                 }
-                Staging { buffer, is_mapped: Arc::default() }
+                Staging { used_at: 0, buffer, is_mapped: Arc::default() }
             }
         };
         {
@@ -553,5 +597,34 @@ pub(crate) fn full_source(source: &str) -> String {
 impl std::fmt::Debug for Device {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Device").field("adapter", &self.0.report).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_used_again_and_forgotten_when_no_request_fits_them() {
+        let name = crate::gpu::testing::device().report().name.clone();
+        let device = Device::open(Some(&name)).unwrap();
+        let pooled = || device.0.free.lock().unwrap().buffers.len();
+        let first = device.buffer(1 << 20, STORAGE).unwrap().raw().clone();
+        assert_eq!(pooled(), 1);
+        // A little less fits, and another usage does not.
+        assert_eq!(*device.buffer(1_000_000, STORAGE).unwrap().raw(), first);
+        assert_ne!(*device.buffer(1_000_000, HEADS).unwrap().raw(), first);
+        assert_eq!(pooled(), 2);
+        for _ in 0..FORGOTTEN {
+            drop(device.buffer(5000, STORAGE).unwrap());
+        }
+        assert_eq!(pooled(), 1, "the stage of large buffers is over");
+    }
+
+    #[test]
+    fn more_than_a_buffer_can_be_is_refused_in_words() {
+        let device = crate::gpu::testing::device();
+        let error = device.buffer(device.largest_buffer() + 1, STORAGE).unwrap_err().to_string();
+        assert!(error.contains("use smaller batches"), "{error}");
     }
 }

@@ -7,7 +7,8 @@ use crate::recipe::{Recipe, ReplayMode};
 use crate::schedule::Stage;
 use serde::Serialize;
 
-/// Memory that a loader takes for batches and replay, in bytes. Not counted: each worker's decoder (at most twice its largest image, for
+/// Memory that a loader takes for batches and replay, in bytes, in host memory and as the CPU engine keeps them. Not counted: a
+/// device's memory, and what is staged for it (about the files' bytes, also of what an engine on a device replays); each worker's decoder (at most twice its largest image, for
 /// photos of 500 x 375 about a megabyte) and what the source holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]

@@ -114,8 +114,11 @@ impl Tally {
         let read = counters.map_or(made, |sums| sums.images.max(1));
         let batches = sum(|w| Some(w.traffic?.batches as f64)).filter(|n| *n > 0.0);
         row.launches = sum(|w| Some(w.traffic?.launches as f64)).zip(batches).map(|(launches, n)| launches / n);
-        row.uploaded_kb = sum(|w| Some(w.traffic?.uploaded as f64)).map(|bytes| bytes / 1e3 / made as f64);
-        row.downloaded_kb = sum(|w| Some(w.traffic?.downloaded as f64)).map(|bytes| bytes / 1e3 / made as f64);
+        // Those that were submitted, which are not just those that were handed over.
+        let crossed = sum(|w| Some(w.traffic?.images as f64)).filter(|n| *n > 0.0);
+        let kb_each = |bytes: Option<f64>| bytes.zip(crossed).map(|(bytes, images)| bytes / 1e3 / images);
+        row.uploaded_kb = kb_each(sum(|w| Some(w.traffic?.uploaded as f64)));
+        row.downloaded_kb = kb_each(sum(|w| Some(w.traffic?.downloaded as f64)));
         row.disk_kb = disk.map(|bytes| bytes / 1e3 / read as f64);
         row.cpu_ms_per_image = sum(|w| w.cpu_seconds).map(|s| s * each);
         if let Some(sums) = counters {

@@ -256,6 +256,7 @@ impl Canvas for GpuCanvas {
         }
         if is_first {
             self.engine.shared.batches.fetch_add(1, Relaxed);
+            self.engine.shared.images.fetch_add(made.len() as u64, Relaxed);
         }
         Ok(start.elapsed())
     }

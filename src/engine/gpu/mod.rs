@@ -57,6 +57,7 @@ struct Shared {
     /// Weights and matrices of the stages.
     tables: Mutex<Tables>,
     batches: AtomicU64,
+    images: AtomicU64,
     launches: AtomicU64,
     uploaded: AtomicU64,
     downloaded: AtomicU64,
@@ -83,6 +84,7 @@ impl Wgpu {
                 words: Mutex::default(),
                 tables: Mutex::default(),
                 batches: AtomicU64::new(0),
+                images: AtomicU64::new(0),
                 launches: AtomicU64::new(0),
                 uploaded: AtomicU64::new(0),
                 downloaded: AtomicU64::new(0),
@@ -130,9 +132,10 @@ impl Engine for Wgpu {
     }
 
     fn traffic(&self) -> Option<Traffic> {
-        let Shared { batches, launches, uploaded, downloaded, refused, largest, .. } = &*self.shared;
+        let Shared { batches, images, launches, uploaded, downloaded, refused, largest, .. } = &*self.shared;
         Some(Traffic {
             batches: batches.load(Relaxed),
+            images: images.load(Relaxed),
             launches: launches.load(Relaxed),
             most_launches: largest.load(Relaxed),
             uploaded: uploaded.load(Relaxed),
