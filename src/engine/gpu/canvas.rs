@@ -1,6 +1,6 @@
 //! A batch in the making: samples are staged side by side; the whole is then one submission.
 
-use super::worker::{Form, Sample};
+use super::worker::{Form, Sample, Work};
 use super::{Output, Wgpu};
 use crate::batch::Images;
 use crate::engine::Canvas;
@@ -134,12 +134,12 @@ impl GpuCanvas {
 
         let mut codes = Vec::new();
         for (number, (sample, place)) in (0..).zip(made.iter().zip(places)) {
-            if let Some(staged) = sample.codes {
+            if let Some(staged) = &sample.work.codes {
                 codes.extend(staged.params(number, bases[sample.number], place.coefficients));
             }
         }
         recorder.launch(&jpeg::HUFFMAN, &codes, [0; 2], vec![&coefficients, &status], jpeg::grid(codes.len()));
-        let entries = made.iter().zip(places).map(|(sample, place)| (sample.pixels, place, bases[sample.number]));
+        let entries = made.iter().zip(places).map(|(sample, place)| (&sample.work.pixels, place, bases[sample.number]));
         let decode = planes::Batch::new(entries);
         recorder.launch(&planes::IDCT, &decode.idct, [0; 2], vec![&coefficients, &planes, &status], decode.idct_grid);
         recorder.launch(&planes::BANDS, &decode.bands, [0; 2], vec![&planes, &status], decode.bands_grid);
@@ -164,7 +164,7 @@ impl GpuCanvas {
             recorder.step(kernel, head, buffers, grid);
         }
         let held = |at: usize| {
-            let turned = made[at].augment.map_or(0, augment::Staged::area);
+            let turned = made[at].work.augment.as_ref().map_or(0, augment::Staged::area);
             render.image(at).map_or(0, |image| image.held ^ turned)
         };
         let held: Vec<usize> = (0..made.len()).map(held).collect();
@@ -322,10 +322,7 @@ fn needed(group: &Group) -> Option<u64> {
 struct Made<'a> {
     /// In the group.
     number: usize,
-    pixels: &'a planes::Staged,
-    codes: Option<&'a jpeg::Staged>,
-    render: &'a render::Staged,
-    augment: Option<&'a augment::Staged>,
+    work: &'a Work,
 }
 
 /// Where the samples of a group lie until they are pixels.
@@ -338,23 +335,21 @@ struct Layout<'a> {
 impl<'a> Layout<'a> {
     fn of(group: &'a Group) -> Option<Self> {
         let made = group.samples.iter().enumerate().filter_map(|(number, sample)| match &sample.form {
-            Form::Made { pixels, codes, render, augment } => {
-                Some(Made { number, pixels, codes: codes.as_ref(), render, augment: augment.as_ref() })
-            }
+            Form::Made(work) => Some(Made { number, work }),
             Form::Finished => None,
         });
         let made: Vec<_> = made.collect();
-        let pixels: Vec<_> = made.iter().map(|sample| sample.pixels).collect();
+        let pixels: Vec<_> = made.iter().map(|sample| &sample.work.pixels).collect();
         let (places, sizes) = planes::place(&pixels)?;
         Some(Self { made, places, sizes })
     }
 
     fn rendered(&self, slots: &[usize], bases: &[u32]) -> Vec<render::Sample<'a>> {
         let sample = |(sample, place): (&Made<'a>, &planes::Place)| render::Sample {
-            staged: sample.render,
+            staged: &sample.work.render,
             base: bases[sample.number],
             pixels: place.pixels,
-            stride: sample.pixels.size.width,
+            stride: sample.work.pixels.size.width,
             slot: slots[sample.number] as u32,
         };
         self.made.iter().zip(&self.places).map(sample).collect()
@@ -362,7 +357,7 @@ impl<'a> Layout<'a> {
 
     fn rounds(&self, render: &render::Batch<'_>, bases: &[u32]) -> augment::Rounds {
         let image = |(at, sample): (usize, &Made<'a>)| {
-            let (staged, image) = (sample.augment?, render.image(at)?);
+            let (staged, image) = (sample.work.augment.as_ref()?, render.image(at)?);
             let areas = [image.areas[image.held], image.areas[1 - image.held]];
             Some(augment::Placed { staged, base: bases[sample.number], areas })
         };

@@ -24,16 +24,20 @@ pub(super) struct Sample {
 
 /// What the device has to do.
 pub(super) enum Form {
-    Made {
-        /// Where the pixels come from.
-        pixels: planes::Staged,
-        /// Of a file whose codes the device reads.
-        codes: Option<jpeg::Staged>,
-        render: render::Staged,
-        augment: Option<augment::Staged>,
-    },
+    /// This.
+    Made(Box<Work>),
     /// Nothing: its `(3, B, B)` f32 values are the words.
     Finished,
+}
+
+/// One sample's way from bytes to values.
+pub(super) struct Work {
+    /// Where the pixels come from.
+    pub(super) pixels: planes::Staged,
+    /// Of a file whose codes the device reads.
+    pub(super) codes: Option<jpeg::Staged>,
+    pub(super) render: render::Staged,
+    pub(super) augment: Option<augment::Staged>,
 }
 
 pub(super) struct GpuWorker {
@@ -241,7 +245,7 @@ impl Rest {
                 Some(staged)
             }
         };
-        let form = Form::Made { pixels, codes, render, augment };
+        let form = Form::Made(Box::new(Work { pixels, codes, render, augment }));
         Ok(Some(Sample { words, form, side: plan.output() }))
     }
 }
