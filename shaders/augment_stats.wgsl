@@ -34,7 +34,7 @@ const PART: u32 = 4096u;
 // Histograms side by side, so that neighbours of one colour seldom wait for each other.
 const COPIES: u32 = 4u;
 
-// Counts of (copy, channel, value), or the few sums of the other operations. Zeros at the start, as all such memory is in WGSL.
+// Counts of (copy, channel, value), or the few sums of the other operations.
 var<workgroup> sums: array<atomic<u32>, 3072>;
 
 fn channels(word: u32) -> vec3<u32> {
@@ -54,6 +54,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     let end = min(start + PART, pixels);
+    for (var i = lane; i < select(8u, 3072u, step.kind == EQUALIZE); i += 256u) {
+        atomicStore(&sums[i], 0u);
+    }
+    workgroupBarrier();
     if step.kind == EQUALIZE {
         let copy = lane % COPIES * 768u;
         for (var i = start + lane; i < end; i += 256u) {

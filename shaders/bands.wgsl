@@ -9,6 +9,8 @@
 
 // One for each component of each sample.
 struct Params {
+    // The first workgroup of it.
+    first_group: u32,
     // Place of the sample's status, and the first word of what the host sent of it.
     sample: u32,
     base: u32,
@@ -185,8 +187,9 @@ fn sum_up(lane: u32) -> i32 {
 
 @compute @workgroup_size(32)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let p = params[head.first + group.z];
-    let tile = group.y * ROW + group.x;
+    let number = group.y * ROW + group.x;
+    let p = params[entry_of(number, lane)];
+    let tile = number - p.first_group;
     if tile >= p.columns * p.rows {
         return;
     }

@@ -6,6 +6,8 @@
 
 // One for each component of each sample.
 struct Params {
+    // The first workgroup of it.
+    first_group: u32,
     // Place of the sample's status.
     sample: u32,
     // Where the needed blocks are, row by row, 32 words each: in `coefficients`, or in `input` if they came from the host.
@@ -40,9 +42,10 @@ var<workgroup> sums: array<atomic<u32>, 32>;
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let p = params[head.first + group.z];
+    let number = group.y * ROW + group.x;
+    let p = params[entry_of(number, thread)];
     let columns = (p.width + 7u) / 8u;
-    let tile = group.y * ROW + group.x;
+    let tile = number - p.first_group;
     if tile >= columns * ((p.height + 3u) / 4u) {
         return;
     }

@@ -5,6 +5,8 @@
 
 // Four for each sample: what is said of a component. The sample's own fields count in the first.
 struct Params {
+    // The sample's first workgroup.
+    first_group: u32,
     // What the components are: 0 gray, 1 YCbCr, 2 RGB, 3 CMYK, 4 YCCK; 5 pixels from the host.
     colour: u32,
     // 1: stored columns run backwards, 2: stored rows do, 4: columns become rows.
@@ -123,9 +125,21 @@ fn pixel_at(first: u32, x: u32, y: u32) -> vec3<i32> {
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let first = head.first + 4u * group.z;
+    let number = group.y * ROW + group.x;
+    // The last sample that begins with this workgroup or before.
+    var low = 0u;
+    var high = head.count / 4u;
+    while high - low > 1u {
+        let middle = (low + high) / 2u;
+        if params[head.first + 4u * middle].first_group <= number {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    let first = head.first + 4u * low;
     let p = params[first];
-    let at = (group.y * ROW + group.x) * 256u + lane;
+    let at = (number - p.first_group) * 256u + lane;
     if at >= p.width * p.height {
         return;
     }

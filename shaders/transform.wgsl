@@ -10,6 +10,26 @@
 const PITCH: u32 = 33u;
 var<workgroup> values: array<i32, 2112>;
 
+var<workgroup> entry: u32;
+
+// The entry of `params` that a workgroup is of: the last one that begins with it or before.
+fn entry_of(number: u32, thread: u32) -> u32 {
+    if thread == 0u {
+        var low = head.first;
+        var high = head.first + head.count;
+        while high - low > 1u {
+            let middle = (low + high) / 2u;
+            if params[middle].first_group <= number {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        entry = low;
+    }
+    return workgroupUniformLoad(&entry);
+}
+
 // Bit of a sample's status: a block is so far out of range that the CPU leaves the file to libjpeg.
 const OUT_OF_RANGE: u32 = 32u;
 

@@ -111,14 +111,17 @@ impl DeviceName {
                 reason: "this build has no wgpu engine; build it with `--features wgpu`".to_owned(),
             }),
             #[cfg(feature = "wgpu")]
-            Self::Auto => match crate::gpu::Device::open(None) {
-                Ok(device) => {
-                    Ok(Engines { engine: Arc::new(super::Wgpu::new(device, options)?), fallback: Some(cpu()) })
+            Self::Auto => match crate::gpu::Device::open(None).and_then(|device| super::Wgpu::new(device, options)) {
+                Ok(engine) => Ok(Engines { engine: Arc::new(engine), fallback: Some(cpu()) }),
+                Err(error @ Error::Device { .. }) => {
+                    tracing::warn!("{error}; the cpu engine is taken");
+                    Ok(Engines { engine: cpu(), fallback: None })
                 }
-                Err(error) => {
+                Err(error @ Error::NoDevice { .. }) => {
                     tracing::info!("device auto takes the cpu: {error}");
                     Ok(Engines { engine: cpu(), fallback: None })
                 }
+                Err(error) => Err(error),
             },
             #[cfg(not(feature = "wgpu"))]
             Self::Auto => Ok(Engines { engine: cpu(), fallback: None }),

@@ -38,7 +38,7 @@ pub struct Traffic {
     pub images: u64,
     /// Launches of all of them.
     pub launches: u64,
-    /// Most launches of one batch.
+    /// Most launches of one submission: a batch is one, unless it is larger than a buffer, or has files that the device refused.
     pub most_launches: u64,
     /// Bytes from host to device.
     pub uploaded: u64,

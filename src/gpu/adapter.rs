@@ -93,7 +93,8 @@ pub(super) fn report_of(info: &AdapterInfo, limits: &Limits, features: wgpu::Fea
         driver: driver.into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(" "),
         kind,
         is_software: info.device_type == DeviceType::Cpu,
-        largest_buffer: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+        // Words are counted in 32 bits, and Metal allows more.
+        largest_buffer: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min((1 << 31) - 4),
         workgroup_memory: limits.max_compute_workgroup_storage_size,
         subgroups: features
             .contains(wgpu::Features::SUBGROUP)
@@ -161,7 +162,8 @@ pub(crate) fn choose(name: Option<&str>) -> Result<(Adapter, AdapterReport)> {
                 Ok(number) => all.get(number),
                 Err(_) => {
                     let name = name.to_lowercase();
-                    all.iter().find(|(_, report)| report.name.to_lowercase().contains(&name))
+                    let named = || all.iter().filter(|(_, report)| report.name.to_lowercase().contains(&name));
+                    named().find(|(_, report)| report.unusable.is_none()).or_else(|| named().next())
                 }
             };
             let found = found.ok_or_else(|| none("no adapter of that name or number".to_owned()))?;

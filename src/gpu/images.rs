@@ -1,6 +1,7 @@
 //! A batch that stays on its device.
 
-use super::device::{Buffer, Device};
+use super::device::Device;
+use super::memory::Buffer;
 use crate::error::{Error, Result};
 use half::f16;
 
@@ -45,7 +46,7 @@ impl DeviceImages {
     /// say. Nothing waits, and nothing goes through the host.
     ///
     /// # Errors
-    /// [`Error::Config`] if they do not fit there, or if the buffer cannot be copied to.
+    /// [`Error::Config`] if they do not fit there, or if the buffer cannot be copied to: it is mapped, or another device's.
     pub fn copy_into(&self, target: &wgpu::Buffer, offset: u64) -> Result<()> {
         let fits = offset.is_multiple_of(4) && offset.checked_add(self.bytes).is_some_and(|end| end <= target.size());
         if !fits {
@@ -56,10 +57,16 @@ impl DeviceImages {
             return Err(Error::config("images", "the buffer's usages do not include COPY_DST"));
         }
         let (device, queue) = self.device.raw();
-        let mut encoder = device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(self.buffer.raw(), 0, target, offset, self.bytes);
-        queue.submit([encoder.finish()]);
-        self.device.check()
+        let copy = || {
+            let mut encoder = device.create_command_encoder(&Default::default());
+            encoder.copy_buffer_to_buffer(self.buffer.raw(), 0, target, offset, self.bytes);
+            queue.submit([encoder.finish()])
+        };
+        match self.device.scoped(copy) {
+            Ok(_) => self.device.check(),
+            Err(wgpu::Error::Validation { description, .. }) => Err(Error::config("images", description)),
+            Err(error) => Err(self.device.failed(&error)),
+        }
     }
 
     /// `count` values as f32. Blocks.

@@ -24,6 +24,7 @@ pub(crate) mod device;
 mod images;
 pub(crate) mod jpeg;
 pub(crate) mod kernel;
+pub(crate) mod memory;
 pub(crate) mod mix;
 pub(crate) mod planes;
 pub(crate) mod recorder;
@@ -32,6 +33,7 @@ pub(crate) mod render;
 mod shaders;
 #[cfg(test)]
 pub(crate) mod testing;
+mod timing;
 
 use kernel::Kernel;
 
@@ -57,3 +59,4 @@ pub(crate) fn refusal(status: u32) -> &'static str {
 pub use adapter::{AdapterReport, adapters};
 pub use device::Device;
 pub use images::DeviceImages;
+pub(crate) use timing::Timing;

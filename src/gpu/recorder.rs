@@ -1,11 +1,11 @@
 //! One submission: what it brings from the host, its launches, and what it brings back.
 
-use super::device::{Buffer, Device, HEAD_PITCH, HEADS, Launch, STORAGE};
+use super::device::{Device, HEAD_PITCH, HEADS, Launch, STORAGE};
 use super::kernel::{Head, Kernel};
+use super::memory::Buffer;
+use super::timing::{Timed, Timer};
 use crate::error::Result;
 use bytemuck::Pod;
-use std::sync::mpsc::{Receiver, channel};
-use wgpu::BufferUsages;
 
 /// Launches of a batch in the making, and the words that they read.
 pub(crate) struct Recorder<'a> {
@@ -21,12 +21,15 @@ type Before<'a> = dyn FnOnce(&mut wgpu::CommandEncoder, &Buffer) + 'a;
 type After<'a> = dyn FnOnce(&mut wgpu::CommandEncoder) + 'a;
 
 /// What was submitted.
-#[derive(Debug, Clone)]
 pub(crate) struct Submitted {
     pub(crate) index: wgpu::SubmissionIndex,
     /// Bytes that crossed the bus.
     pub(crate) bytes: u64,
     pub(crate) launches: usize,
+    /// The input's memory, for another one.
+    pub(crate) words: Vec<u32>,
+    /// Where times were asked for.
+    pub(crate) timed: Option<Timed>,
 }
 
 impl<'a> Recorder<'a> {
@@ -81,11 +84,11 @@ impl<'a> Recorder<'a> {
         self.step(kernel, head, buffers, grid);
     }
 
-    /// Submits it all: `before`, the launches in order, `after`. Gives the input's memory back.
+    /// Submits it all: `before`, the launches in order, `after`. `is_timed`: with the time of each launch.
     ///
     /// # Errors
     /// [`crate::Error::Device`] if the device fails, has no memory, or allows no input or grid of that size.
-    pub(crate) fn submit(self, before: Box<Before<'_>>, after: Box<After<'_>>) -> Result<(Submitted, Vec<u32>)> {
+    pub(crate) fn submit(self, is_timed: bool, before: Box<Before<'_>>, after: Box<After<'_>>) -> Result<Submitted> {
         let Self { device, input: words, heads, launches } = self;
         /// What every device allows along an axis of a grid.
         const MOST: u32 = 65535;
@@ -109,80 +112,24 @@ impl<'a> Recorder<'a> {
                 view.slice(at..at + size_of::<Head>()).copy_from_slice(bytemuck::bytes_of(head));
             }
         })?;
-        let mut encoder = raw.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("batch") });
-        encoder.copy_buffer_to_buffer(staging.raw(), 0, input.raw(), 0, input_bytes);
-        encoder.copy_buffer_to_buffer(staging.raw(), head_start, head_buffer.raw(), 0, head_bytes);
-        before(&mut encoder, &input);
-        let timer = device.timer(launches.len());
-        device.encode(&mut encoder, &head_buffer, &input, &launches, timer.as_ref())?;
-        let timer = timer.map(|timer| timer.resolve(&mut encoder)).transpose()?;
-        after(&mut encoder);
-        let index = queue.submit([encoder.finish()]);
-        staging.used();
-        if let Some(timer) = timer {
-            device.timed(timer, launches.iter().map(|launch| launch.kernel.stem).collect());
-        }
+        let timer = (is_timed && !launches.is_empty()).then(|| Timer::new(device, launches.len())).transpose()?;
+        let submit = || -> Result<wgpu::SubmissionIndex> {
+            let mut encoder = raw.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("batch") });
+            encoder.copy_buffer_to_buffer(staging.raw(), 0, input.raw(), 0, input_bytes);
+            encoder.copy_buffer_to_buffer(staging.raw(), head_start, head_buffer.raw(), 0, head_bytes);
+            before(&mut encoder, &input);
+            device.encode(&mut encoder, &head_buffer, &input, &launches, timer.as_ref())?;
+            if let Some(timer) = &timer {
+                timer.resolve(device, &mut encoder)?;
+            }
+            after(&mut encoder);
+            let index = queue.submit([encoder.finish()]);
+            staging.used();
+            Ok(index)
+        };
+        let index = device.scoped(submit).map_err(|error| device.failed(&error))??;
+        let timed = timer.map(|timer| timer.request(launches.iter().map(|launch| launch.kernel.stem).collect()));
         device.check()?;
-        Ok((Submitted { index, bytes: head_start + head_bytes, launches: launches.len() }, words))
-    }
-}
-
-/// Bytes on their way back to the host.
-pub(crate) struct Readback {
-    buffer: Buffer,
-    size: u64,
-    answer: Option<Receiver<Result<(), wgpu::BufferAsyncError>>>,
-}
-
-impl Readback {
-    /// Memory for `size` bytes, a multiple of 4.
-    ///
-    /// # Errors
-    /// [`crate::Error::Device`] if there is none.
-    pub(crate) fn new(device: &Device, size: u64) -> Result<Self> {
-        let buffer = device.buffer(size, BufferUsages::MAP_READ | BufferUsages::COPY_DST)?;
-        Ok(Self { buffer, size, answer: None })
-    }
-
-    /// Bytes that are asked for.
-    pub(crate) fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// Copies the start of `from`, when what was encoded before is done.
-    pub(crate) fn copy(&self, encoder: &mut wgpu::CommandEncoder, from: &Buffer) {
-        encoder.copy_buffer_to_buffer(from.raw(), 0, self.buffer.raw(), 0, self.size);
-    }
-
-    /// Asks for the bytes; after the submission with the copy.
-    pub(crate) fn request(&mut self) {
-        let (told, answer) = channel();
-        self.buffer.raw().slice(..self.size).map_async(wgpu::MapMode::Read, move |result| {
-            // Nobody listens any more where the batch was given up.
-            let _ = told.send(result);
-        });
-        self.answer = Some(answer);
-    }
-
-    /// The bytes, of a submission that was waited for.
-    ///
-    /// # Errors
-    /// [`crate::Error::Device`] if the device failed.
-    pub(crate) fn read<T>(&self, device: &Device, use_bytes: impl FnOnce(&[u8]) -> T) -> Result<T> {
-        device.check()?;
-        let unreadable = || device.error("its memory could not be read");
-        let answer = self.answer.as_ref().and_then(|answer| answer.try_recv().ok());
-        if !matches!(answer, Some(Ok(()))) {
-            return Err(unreadable());
-        }
-        let view = self.buffer.raw().slice(..self.size).get_mapped_range().map_err(|_| unreadable())?;
-        Ok(use_bytes(&view))
-    }
-}
-
-impl Drop for Readback {
-    fn drop(&mut self) {
-        // Also of what was never read: the buffer goes back to the pool, where it must not be mapped.
-        self.buffer.raw().unmap();
+        Ok(Submitted { index, bytes: head_start + head_bytes, launches: launches.len(), words, timed })
     }
 }

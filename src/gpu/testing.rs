@@ -1,7 +1,8 @@
 //! What tests of kernels need: a device, launches of one kernel, a comparer.
 
-use super::device::{Buffer, Device, HEADS, Launch, STORAGE};
+use super::device::{Device, HEADS, Launch, STORAGE};
 use super::kernel::{Head, Kernel};
+use super::memory::Buffer;
 use bytemuck::Pod;
 use std::sync::OnceLock;
 

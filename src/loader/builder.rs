@@ -99,7 +99,8 @@ impl LoaderBuilder {
     }
 
     /// The engine that goes on, from the same batch, if the first one's device fails ([`crate::Error::Device`]): the loader warns
-    /// by a tracing event and makes that batch and those after it anew. Default: none, and the failure is the caller's error.
+    /// by a tracing event and makes that batch and those after it anew. They are where that engine puts them: in host memory, of the CPU
+    /// engine. Default: none, and the failure is the caller's error.
     pub fn fallback(mut self, engine: Arc<dyn Engine>) -> Self {
         self.fallback = Some(engine);
         self

@@ -209,13 +209,25 @@ impl Loader {
             damaged_files: Default::default(),
             sums: Default::default(),
         });
-        let crew = Crew::start(&shop, &*builder.engine, workers)?;
+        let (mut engine, mut fallback) = (builder.engine, builder.fallback);
+        let crew = match (Crew::start(&shop, &*engine, workers), fallback.take()) {
+            (Err(error @ Error::Device { .. }), Some(other)) => {
+                // Its device failed before, under another loader.
+                tracing::warn!("{error}; the {} engine is taken", other.name());
+                engine = other;
+                Crew::start(&shop, &*engine, workers)?
+            }
+            (crew, other) => {
+                fallback = other;
+                crew?
+            }
+        };
         let loader = Self {
             last_magnitude,
             course,
             shop,
-            engine: builder.engine,
-            fallback: builder.fallback,
+            engine,
+            fallback,
             order,
             replay,
             prefetch,

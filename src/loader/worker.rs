@@ -112,6 +112,10 @@ impl Job {
     /// Slots to make again, of a job that [`Job::wait`] returned for: the device found their files damaged. Blocks until it has
     /// told.
     pub(super) fn refused(&self) -> Result<Vec<usize>> {
+        if self.submitted.lock().expect(LOCK).is_err() {
+            // Nothing that was not submitted is refused; why it was not is told where the batch is taken.
+            return Ok(Vec::new());
+        }
         let canvas = self.canvas.read().expect(LOCK);
         let refused = canvas.as_deref().expect("a batch is asked before it is taken").refused()?;
         if !refused.is_empty() {
@@ -211,7 +215,9 @@ impl Shop {
             };
             if job.end(slot, outcome) {
                 if !job.cancelled.load(Ordering::Relaxed) {
-                    *job.submitted.lock().expect(LOCK) = self.submit(&job);
+                    let submitted = catch_unwind(AssertUnwindSafe(|| self.submit(&job)));
+                    let submitted = submitted.unwrap_or_else(|panic| Err(Error::Worker { message: message(&*panic) }));
+                    *job.submitted.lock().expect(LOCK) = submitted;
                 }
                 job.done.send(()).expect("the job holds a receiver itself");
             }
@@ -228,8 +234,7 @@ impl Shop {
         let _span = tracing::debug_span!("submit", step = number).entered();
         let canvas = job.canvas.read().expect(LOCK);
         let canvas = canvas.as_deref().expect("the canvas is there until the batch is taken");
-        let submitted = catch_unwind(AssertUnwindSafe(|| canvas.submit(&made, mixing.as_ref())));
-        self.sums.uploaded(submitted.map_err(|panic| Error::Worker { message: message(&*panic) })??);
+        self.sums.uploaded(canvas.submit(&made, mixing.as_ref())?);
         Ok(mixing)
     }
 

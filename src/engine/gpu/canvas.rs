@@ -5,17 +5,15 @@ use super::{Output, Wgpu};
 use crate::batch::Images;
 use crate::engine::Canvas;
 use crate::error::{Error, Result};
-use crate::gpu::device::{Buffer, STORAGE};
+use crate::gpu::device::STORAGE;
 use crate::gpu::kernel::Head;
-use crate::gpu::recorder::{Readback, Recorder, Submitted};
+use crate::gpu::memory::{Buffer, Readback};
+use crate::gpu::recorder::{Recorder, Submitted};
 use crate::gpu::{DeviceImages, augment, jpeg, mix, planes, refusal, render};
 use crate::mix::Mixing;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-/// Nobody panics with one of these locks held.
-const LOCK: &str = "nobody panics with this lock held";
 
 /// Most samples of one submission: a sample has up to four entries in a launch, which takes 65535.
 const MOST: usize = 16_000;
@@ -30,9 +28,8 @@ pub(super) struct GpuCanvas {
 /// What is known of a slot.
 #[derive(Default)]
 struct Slot {
+    /// What was staged, until it is submitted.
     sample: Option<Arc<Sample>>,
-    /// Whether it is on the device already.
-    is_rendered: bool,
     /// Whether the device refused its file: then it is decoded by the CPU.
     is_refused: bool,
 }
@@ -46,7 +43,12 @@ struct State {
     status: Vec<(Vec<usize>, Readback)>,
     images: Option<Buffer>,
     host: Option<Readback>,
-    last: Option<Submitted>,
+    last: Option<wgpu::SubmissionIndex>,
+}
+
+/// The content, whatever a panic may have left there: who panicked has told the loader.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Samples that are made together, with their slots.
@@ -63,7 +65,7 @@ impl GpuCanvas {
 
     /// Whether the device may decode the file that is staged in the slot next.
     pub(super) fn may_decode(&self, slot: usize) -> bool {
-        !self.slots[slot].lock().expect(LOCK).is_refused
+        !locked(&self.slots[slot]).is_refused
     }
 
     /// Puts a staged sample into a slot.
@@ -72,15 +74,13 @@ impl GpuCanvas {
             let reason = format!("the plan makes {0}x{0} pixels, the batch has {1}x{1}", sample.side, self.side);
             return Err(Error::config("output", reason));
         }
-        let mut slot = self.slots[slot].lock().expect(LOCK);
-        slot.sample = Some(sample);
-        slot.is_rendered = false;
+        locked(&self.slots[slot]).sample = Some(sample);
         Ok(())
     }
 
     /// The sample that was put into a slot.
     pub(super) fn staged(&self, slot: usize) -> Result<Arc<Sample>> {
-        let sample = self.slots[slot].lock().expect(LOCK).sample.clone();
+        let sample = locked(&self.slots[slot]).sample.clone();
         sample.ok_or_else(|| Error::config("replay", "there is no sample in the slot"))
     }
 
@@ -116,7 +116,7 @@ impl GpuCanvas {
         };
         let slots = &*state.values.insert(values);
 
-        let memory = engine.shared.words.lock().expect(LOCK).pop().unwrap_or_default();
+        let memory = locked(&engine.shared.words).pop().unwrap_or_default();
         let mut recorder = Recorder::new(device, memory);
         let bases: Vec<u32> = group.samples.iter().map(|sample| recorder.push(&sample.words)).collect();
         let layout = Layout::of(group).ok_or_else(|| device.error("a batch of more words than can be counted"))?;
@@ -152,7 +152,7 @@ impl GpuCanvas {
             render::Area::Middle => &middle,
             render::Area::Slots => slots,
         };
-        let mut tables = engine.shared.tables.lock().expect(LOCK);
+        let mut tables = locked(&engine.shared.tables);
         for render::Step { kernel, head, areas, grid } in render.crop(&mut tables, recorder.input())? {
             recorder.step(kernel, head, areas.iter().map(buffer).collect(), grid);
         }
@@ -189,7 +189,9 @@ impl GpuCanvas {
 
         let mut told = Readback::new(device, 4 * (made.len() as u64).max(1))?;
         let finished = layout.finished(group);
-        let (submitted, memory) = recorder.submit(
+        let is_timed = locked(&engine.shared.timing).is_some();
+        let submitted = recorder.submit(
+            is_timed,
             Box::new(|encoder, input| {
                 encoder.clear_buffer(status.raw(), 0, None);
                 if sizes.coefficients > 0 {
@@ -210,17 +212,24 @@ impl GpuCanvas {
                 }
             }),
         )?;
-        engine.shared.words.lock().expect(LOCK).push(memory);
         self.count(&submitted, made.len(), host.as_ref().map_or(0, Readback::size));
-        told.request();
-        state.status.push((made.iter().map(|sample| group.slots[sample.number]).collect(), told));
-        if last.is_some() {
+        let Submitted { index, words, timed, .. } = submitted;
+        locked(&engine.shared.words).push(words);
+        let ask = || {
+            told.request();
             if let Some(host) = &mut host {
                 host.request();
             }
+        };
+        device.scoped(ask).map_err(|error| device.failed(&error))?;
+        if let (Some(timing), Some(timed)) = (&mut *locked(&engine.shared.timing), timed) {
+            timing.add(device, timed)?;
+        }
+        state.status.push((made.iter().map(|sample| group.slots[sample.number]).collect(), told));
+        if last.is_some() {
             (state.images, state.host) = (batch, host);
         }
-        state.last = Some(submitted);
+        state.last = Some(index);
         Ok(())
     }
 
@@ -237,12 +246,10 @@ impl GpuCanvas {
 impl Canvas for GpuCanvas {
     fn submit(&self, made: &[usize], mixing: Option<&Mixing>) -> Result<Duration> {
         let start = Instant::now();
-        let mut state = self.state.lock().expect(LOCK);
+        let mut state = locked(&self.state);
         let mut group = Group { slots: Vec::new(), samples: Vec::new() };
         for &slot in made {
-            let mut held = self.slots[slot].lock().expect(LOCK);
-            if let Some(sample) = held.sample.clone().filter(|_| !held.is_rendered) {
-                held.is_rendered = true;
+            if let Some(sample) = locked(&self.slots[slot]).sample.clone() {
                 group.slots.push(slot);
                 group.samples.push(sample);
             }
@@ -253,6 +260,8 @@ impl Canvas for GpuCanvas {
         let last = groups.len() - 1;
         for (n, group) in groups.iter().enumerate() {
             self.submit_group(group, &mut state, (n == last).then_some((made, mixing)))?;
+            // On the device now. Where a part fails, the whole batch does.
+            group.slots.iter().for_each(|&slot| locked(&self.slots[slot]).sample = None);
         }
         if is_first {
             self.engine.shared.batches.fetch_add(1, Relaxed);
@@ -262,18 +271,18 @@ impl Canvas for GpuCanvas {
     }
 
     fn refused(&self) -> Result<Vec<usize>> {
-        let mut state = self.state.lock().expect(LOCK);
+        let mut state = locked(&self.state);
         let device = &self.engine.device;
         if let Some(last) = &state.last {
-            device.wait(Some(last.index.clone()))?;
+            device.wait(Some(last.clone()))?;
         }
         let mut refused = Vec::new();
-        for (slots, status) in state.status.drain(..) {
+        for (slots, mut status) in state.status.drain(..) {
             let words: Vec<u32> = status.read(device, bytemuck::pod_collect_to_vec)?;
             for (slot, word) in slots.into_iter().zip(words) {
                 if word != 0 {
                     tracing::debug!(slot, "the device leaves an image to the cpu: {}", refusal(word));
-                    self.slots[slot].lock().expect(LOCK).is_refused = true;
+                    locked(&self.slots[slot]).is_refused = true;
                     refused.push(slot);
                 }
             }
@@ -285,13 +294,13 @@ impl Canvas for GpuCanvas {
 
     fn finish(self: Box<Self>, made: &[usize], _mixing: Option<&Mixing>) -> Result<Images> {
         let Self { engine, side, state, .. } = *self;
-        let State { images, host, .. } = state.into_inner().expect(LOCK);
+        let State { images, host, .. } = state.into_inner().unwrap_or_else(PoisonError::into_inner);
         let shape = [made.len(), 3, side as usize, side as usize];
         let values: usize = shape.iter().product();
         let device = &engine.device;
         device.check()?;
         match (host, images) {
-            (Some(host), _) => {
+            (Some(mut host), _) => {
                 let mut pixels = engine.shared.pool.take(values);
                 host.read(device, |bytes| pixels.copy_from_slice(&bytemuck::cast_slice(bytes)[..values]))?;
                 Ok(Images::new(pixels, shape, engine.shared.pool.clone()))
@@ -311,11 +320,13 @@ fn needed(group: &Group) -> Option<u64> {
     let layout = Layout::of(group)?;
     let rendered = layout.rendered(&group.slots, &vec![0; group.samples.len()]);
     let render = render::Batch::new(&rendered);
+    let stats = layout.rounds(&render, &vec![0; group.samples.len()]).stats_words;
     let input: u64 = group.samples.iter().map(|sample| sample.words.len() as u64).sum();
     let planes::Sizes { coefficients, planes, pixels } = layout.sizes;
     let (images, values, middle) = (render.images_words(), render.values_words(), render.middle_words());
     // Parameters and tables come on top of the samples' words: an eighth and a megabyte are plenty.
-    [coefficients, planes, pixels, images, values, middle, input + input / 8 + (1 << 18)].into_iter().max()
+    let others = [coefficients, planes, pixels, images, values, middle, stats.into()];
+    others.into_iter().chain([input + input / 8 + (1 << 18)]).max()
 }
 
 /// A sample that the device makes.

@@ -21,11 +21,11 @@ use crate::batch::Pool;
 use crate::decode::{Decoder, scale_for};
 use crate::error::Result;
 use crate::gpu::render::Tables;
-use crate::gpu::{AdapterReport, Device};
+use crate::gpu::{AdapterReport, Device, Timing};
 use crate::plan::SamplePlan;
 use canvas::GpuCanvas;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where a batch's images are when it is handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -56,6 +56,8 @@ struct Shared {
     words: Mutex<Vec<Vec<u32>>>,
     /// Weights and matrices of the stages.
     tables: Mutex<Tables>,
+    /// While times are asked for.
+    timing: Mutex<Option<Timing>>,
     batches: AtomicU64,
     images: AtomicU64,
     launches: AtomicU64,
@@ -63,6 +65,12 @@ struct Shared {
     downloaded: AtomicU64,
     refused: AtomicU64,
     largest: AtomicU64,
+}
+
+impl Shared {
+    fn timing(&self) -> MutexGuard<'_, Option<Timing>> {
+        self.timing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Wgpu {
@@ -83,6 +91,7 @@ impl Wgpu {
                 pool: Pool::new(super::Cpu::RETURNED),
                 words: Mutex::default(),
                 tables: Mutex::default(),
+                timing: Mutex::default(),
                 batches: AtomicU64::new(0),
                 images: AtomicU64::new(0),
                 launches: AtomicU64::new(0),
@@ -124,7 +133,7 @@ impl Engine for Wgpu {
 
     fn worker(&self) -> Result<Box<dyn Worker>> {
         self.device.check()?;
-        Ok(Box::new(worker::GpuWorker::new(self.decoder()?, self.options.clone())))
+        Ok(Box::new(worker::GpuWorker::new(self.decoder()?, self.options.clone(), self.device.largest_buffer())))
     }
 
     fn scale(&self, plan: &SamplePlan) -> u8 {
@@ -145,11 +154,14 @@ impl Engine for Wgpu {
     }
 
     fn time_launches(&self) {
-        self.device.time_launches();
+        if self.device.report().has_timestamps {
+            self.shared.timing().get_or_insert_default();
+        }
     }
 
     fn launch_times(&self) -> Result<Vec<LaunchTime>> {
-        self.device.launch_times()
+        let mut timing = self.shared.timing();
+        timing.as_mut().map_or_else(|| Ok(Vec::new()), |timing| timing.times(&self.device))
     }
 
     fn begin(&self, samples: usize, side: u32) -> Result<Box<dyn Canvas>> {

@@ -40,6 +40,9 @@ pub(super) struct Work {
     pub(super) augment: Option<augment::Staged>,
 }
 
+/// Words for what a sample has beside its file or pixels: tables and weights.
+const ROOM: usize = 6000;
+
 pub(super) struct GpuWorker {
     decoder: Decoder,
     options: EngineOptions,
@@ -52,6 +55,8 @@ pub(super) struct GpuWorker {
 
 /// What follows the decoding.
 struct Rest {
+    /// Most pixels of a sample: no part of it is more than a buffer can be, by far.
+    most_pixels: u64,
     stager: render::Stager,
     renderer: Renderer,
 }
@@ -62,7 +67,7 @@ fn own(canvas: &dyn Canvas) -> &GpuCanvas {
 }
 
 impl GpuWorker {
-    pub(super) fn new(decoder: Decoder, options: EngineOptions) -> Self {
+    pub(super) fn new(decoder: Decoder, options: EngineOptions, largest_buffer: u64) -> Self {
         Self {
             decoder,
             options,
@@ -70,7 +75,12 @@ impl GpuWorker {
             codes: jpeg::Stager::default(),
             tiles: TileDecoder::default(),
             resizer: Resizer::new(),
-            rest: Rest { stager: render::Stager::default(), renderer: Renderer::new() },
+            // Coefficients of three components take six bytes a pixel.
+            rest: Rest {
+                most_pixels: largest_buffer / 8,
+                stager: render::Stager::default(),
+                renderer: Renderer::new(),
+            },
         }
     }
 
@@ -158,7 +168,7 @@ impl GpuWorker {
         made: &mut Made,
     ) -> Result<Sample, SampleError> {
         if may_decode_there {
-            let mut words = Vec::new();
+            let mut words = Vec::with_capacity(file.bytes.len() / 4 + ROOM);
             let undecoded = self.undecoded(file, header, plan, made, &mut words).map_err(SampleError::Image)?;
             if let Some((pixels, codes)) = undecoded {
                 let sample = self.rest.rendered(pixels, codes, plan, words).map_err(SampleError::Setup)?;
@@ -213,7 +223,7 @@ impl GpuWorker {
 impl Rest {
     /// The sample of pixels in host memory, of which `area` is the plan's region.
     fn of_pixels(&mut self, patch: &Patch<'_>, plan: &SamplePlan) -> Result<Sample> {
-        let mut words = Vec::new();
+        let mut words = Vec::with_capacity(patch.size.pixels() as usize + ROOM);
         let pixels = planes::Staged::pixels(patch, &mut words);
         match self.rendered(pixels, None, plan, words)? {
             Some(sample) => Ok(sample),
@@ -236,6 +246,9 @@ impl Rest {
         plan: &SamplePlan,
         mut words: Vec<u32>,
     ) -> Result<Option<Sample>> {
+        if pixels.size.pixels() > self.most_pixels {
+            return Ok(None);
+        }
         let render = self.stager.stage(plan, pixels.size, pixels.area, &mut words)?;
         let augment = match plan.ops.is_empty() {
             true => None,

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 /// Most bytes of entropy-coded data of a scan, and most intervals. What is larger is decoded on the CPU, so that no image holds up
 /// its batch: of these bytes the kernel makes 64 chunks of 256 subsequences, and of each at most [`super::ROUNDS`] rounds.
-const MOST_BYTES: usize = 4 << 20;
+const MOST_BYTES: usize = 1 << 20;
 const MOST_INTERVALS: usize = 1 << 16;
 
 const RST0: u8 = 0xd0;

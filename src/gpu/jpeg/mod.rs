@@ -12,7 +12,7 @@
 //! twice, nor is anything that the window does not need.
 //!
 //! # What is left to the CPU
-//! [`Stager::stage`] gives `None` for files that are not read here: what the CPU's own decoder does not read, and more than 4 MiB
+//! [`Stager::stage`] gives `None` for files that are not read here: what the CPU's own decoder does not read, and more than 1 MiB
 //! of entropy-coded data in a scan. Of damage that shows only while decoding, a word of the `status` buffer tells. It is found
 //! wherever the CPU's own decoder gives up for the entropy code; that sums of dequantised coefficients are in range is the
 //! transform's to check.

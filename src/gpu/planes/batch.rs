@@ -63,9 +63,9 @@ pub(crate) struct Batch {
 /// Workgroups along x.
 const ROW: u64 = 32768;
 
-/// A grid of the most workgroups that an entry needs, for so many entries.
-fn grid(most: u64, entries: usize) -> [u32; 3] {
-    [most.min(ROW) as u32, most.div_ceil(ROW) as u32, entries as u32]
+/// A grid of so many workgroups: those of an entry are as many as it needs, for images are of very different sizes.
+fn grid(groups: u64) -> [u32; 3] {
+    [groups.min(ROW) as u32, groups.div_ceil(ROW) as u32, 1]
 }
 
 impl Batch {
@@ -76,16 +76,17 @@ impl Batch {
     /// If there are more than 16383 samples: a grid has no more than 65535 entries, and a sample has up to four.
     pub(crate) fn new<'a>(samples: impl IntoIterator<Item = (&'a Staged, &'a Place, u32)>) -> Self {
         let mut batch = Self::default();
-        let (mut idct, mut bands, mut pixels) = (0, 0, 0);
+        // Workgroups so far. Planes and pixels are counted in 32 bits of words, of which each has many.
+        let (mut idct, mut bands, mut pixels) = (0u64, 0u64, 0u64);
         for (number, (sample, place, base)) in (0..).zip(samples) {
             assert!(number < 16383, "a batch has fewer samples than that");
-            pixels = pixels.max(sample.size.pixels().div_ceil(256));
+            let first_pixels = batch.pixels.len();
             match &sample.source {
                 Source::Coefficients { picture, steps, coefficients, is_from_host } => {
                     let first = if *is_from_host { base } else { place.coefficients };
                     for (i, part) in picture.parts.iter().enumerate() {
-                        idct = idct.max(part.tiles.pixels());
                         batch.idct.push(IdctParams {
+                            first_group: idct as u32,
                             sample: number,
                             coefficients: first + coefficients[i],
                             from_host: (*is_from_host).into(),
@@ -96,13 +97,14 @@ impl Batch {
                             width: part.blocks.width,
                             height: part.blocks.height,
                         });
+                        idct += part.tiles.pixels();
                     }
                     batch.pixels.extend(of_picture(picture, place));
                 }
                 Source::Record { picture, bands: of } => {
                     for (i, part) in picture.parts.iter().enumerate() {
-                        bands = bands.max(part.tiles.pixels());
                         batch.bands.push(BandsParams {
+                            first_group: bands as u32,
                             sample: number,
                             base,
                             order: base + of[i].order,
@@ -117,6 +119,7 @@ impl Batch {
                             width: part.all.width,
                             height: part.all.height,
                         });
+                        bands += part.tiles.pixels();
                     }
                     batch.pixels.extend(of_picture(picture, place));
                 }
@@ -140,10 +143,12 @@ impl Batch {
                     ]);
                 }
             }
+            batch.pixels[first_pixels].first_group = pixels as u32;
+            pixels += sample.size.pixels().div_ceil(256);
         }
-        batch.idct_grid = grid(idct, batch.idct.len());
-        batch.bands_grid = grid(bands, batch.bands.len());
-        batch.pixels_grid = grid(pixels, batch.pixels.len() / 4);
+        batch.idct_grid = grid(idct);
+        batch.bands_grid = grid(bands);
+        batch.pixels_grid = grid(pixels);
         batch
     }
 }
@@ -154,6 +159,7 @@ fn of_picture(picture: &Picture, place: &Place) -> [PixelsParams; 4] {
     let of = |part: &Part, plane: u32| {
         let samples = (TILE_WIDTH * part.side, TILE_HEIGHT * part.side);
         PixelsParams {
+            first_group: 0,
             colour: match colour {
                 Colour::Gray => 0,
                 Colour::YCbCr => 1,

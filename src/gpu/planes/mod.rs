@@ -28,14 +28,14 @@ use super::kernel::{Access, Kernel, kernel, params};
 params! {
     /// One component of one sample whose coefficients are at hand.
     pub(crate) struct IdctParams {
-        sample: u32, coefficients: u32, from_host: u32, steps: u32, plane: u32, side: u32, limit: u32, width: u32, height: u32,
+        first_group: u32, sample: u32, coefficients: u32, from_host: u32, steps: u32, plane: u32, side: u32, limit: u32, width: u32, height: u32,
     }
 }
 
 params! {
     /// One component of one sample that is a packed record.
     pub(crate) struct BandsParams {
-        sample: u32, base: u32, order: u32, chunks: u32, plane: u32, side: u32, limit: u32, columns: u32, rows: u32,
+        first_group: u32, sample: u32, base: u32, order: u32, chunks: u32, plane: u32, side: u32, limit: u32, columns: u32, rows: u32,
         first_column: u32, first_row: u32, width: u32, height: u32,
     }
 }
@@ -43,7 +43,7 @@ params! {
 params! {
     /// One component of one sample; there are four for each sample.
     pub(crate) struct PixelsParams {
-        colour: u32, turn: u32, left: u32, top: u32, width: u32, height: u32, to: u32, stride: u32, plane: u32,
+        first_group: u32, colour: u32, turn: u32, left: u32, top: u32, width: u32, height: u32, to: u32, stride: u32, plane: u32,
         plane_stride: u32, first_x: u32, first_y: u32, plane_width: u32, plane_height: u32, columns: u32, rows: u32,
         across: u32, down: u32, is_smooth: u32,
     }

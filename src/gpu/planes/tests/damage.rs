@@ -111,5 +111,5 @@ fn a_parameter_above_the_largest_is_told() {
         sample
     };
     let (_, status) = launch(&[with_base(15), with_base(14)]);
-    assert_eq!(status, [BAD_CHUNK, 0], "16, which also has its bits, and 15");
+    assert_eq!([status[0] & BAD_CHUNK, status[1]], [BAD_CHUNK, 0], "16, which also has its bits, and 15");
 }
