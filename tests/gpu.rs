@@ -416,6 +416,18 @@ fn a_device_is_shared_with_its_owner() {
     let values: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect();
     assert_eq!(values.len(), expected.images.as_slice().len());
     assert!(values.iter().zip(expected.images.as_slice()).all(|(a, b)| (a - b).abs() < 1e-4));
+    drop(bytes);
+    // The owner may end it at any time; nobody has set a handler for errors, so that one that no call tells would be a panic.
+    for output in [Output::Host, Output::Device] {
+        let (own, queue) = with(wgpu::Limits::default());
+        let shared = Device::share(&adapter, own.clone(), queue).unwrap();
+        let engine = Wgpu::new(shared, &EngineOptions::default()).unwrap().output(output);
+        let mut loader = build().engine(Arc::new(engine)).build().unwrap();
+        loader.next().unwrap().unwrap();
+        own.destroy();
+        let error = loader.find_map(Result::err).unwrap();
+        assert!(matches!(error, Error::Device { .. }), "{error}");
+    }
     drop(queue);
 }
 
