@@ -104,7 +104,7 @@ impl Worker for CpuWorker {
     ) -> Result<Made, SampleError> {
         let start = Instant::now();
         let decoding = tracing::trace_span!("decode").entered();
-        let (bytes, sought) = (file.bytes, self.unpack(file));
+        let (bytes, sought) = (file.bytes, unpack(file, self.strict, &mut self.points));
         let header = self.decoder.header(bytes).map_err(SampleError::Image)?;
         let plan = plan(header.size).map_err(SampleError::Setup)?;
         let points = (sought == Seek::Used).then_some(&self.points);
@@ -175,20 +175,20 @@ impl Worker for CpuWorker {
 }
 
 impl CpuWorker {
-    /// Unpacks a file's seek points, if there are any and they are of these bytes.
-    fn unpack(&mut self, file: Encoded<'_>) -> Seek {
-        let Some(entry) = file.entry.filter(|entry| entry.has_points() && !self.strict) else { return Seek::Unused };
-        match entry.is_of(file.bytes) && entry.unpack(&mut self.points) == Ok(true) {
-            true => Seek::Used,
-            false => Seek::Wrong,
-        }
-    }
-
     /// The times of a sample that was just rendered.
     fn made(&self, start: Instant, decoded: Instant) -> Made {
         let augment = self.renderer.augment_time();
         let band = decoded.elapsed().saturating_sub(augment);
         Made { decode: decoded - start, augment, band, ..Made::default() }
+    }
+}
+
+/// Unpacks a file's seek points, if there are any and they are of these bytes; a strict decoder has no use for them.
+pub(super) fn unpack(file: Encoded<'_>, strict: bool, points: &mut SeekPoints) -> Seek {
+    let Some(entry) = file.entry.filter(|entry| entry.has_points() && !strict) else { return Seek::Unused };
+    match entry.is_of(file.bytes) && entry.unpack(points) == Ok(true) {
+        true => Seek::Used,
+        false => Seek::Wrong,
     }
 }
 

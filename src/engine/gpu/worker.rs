@@ -2,7 +2,7 @@
 
 use super::canvas::GpuCanvas;
 use crate::decode::{Decoder, Format, Header, Patch, Process, Seek, SeekPoints, libjpeg_scale_for};
-use crate::engine::cpu::{reduce, resolution};
+use crate::engine::cpu::{reduce, resolution, unpack};
 use crate::engine::{Canvas, Encoded, EngineOptions, Kept, Made, SampleError, Worker};
 use crate::error::{DecodeError, Error, Result};
 use crate::gpu::{augment, jpeg, planes, render};
@@ -125,11 +125,7 @@ impl GpuWorker {
         if frame.process == Process::Sequential {
             let picture = planes::Picture::of_jpeg(file.bytes, header, wanted)?;
             let region = (picture.window, picture.scale);
-            let sought = file.entry.filter(|entry| entry.has_points());
-            if let Some(entry) = sought {
-                let fits = entry.is_of(file.bytes) && entry.unpack(&mut self.points) == Ok(true);
-                made.seek = if fits { Seek::Used } else { Seek::Wrong };
-            }
+            made.seek = unpack(file, false, &mut self.points);
             let points = (made.seek == Seek::Used).then_some(&self.points);
             let mut codes = self.codes.stage(file.bytes, frame, region, points, words);
             if codes.is_none() && points.is_some() {
@@ -178,13 +174,7 @@ impl GpuWorker {
             }
             *made = Made::default();
         }
-        let sought = match file.entry.filter(|entry| entry.has_points() && !self.options.strict) {
-            None => Seek::Unused,
-            Some(entry) => match entry.is_of(file.bytes) && entry.unpack(&mut self.points) == Ok(true) {
-                true => Seek::Used,
-                false => Seek::Wrong,
-            },
-        };
+        let sought = unpack(file, self.options.strict, &mut self.points);
         let points = (sought == Seek::Used).then_some(&self.points);
         let (decoder, rest) = (&mut self.decoder, &mut self.rest);
         let patch = decoder.decode_region_from(file.bytes, header, plan.crop.region, resolution(plan), points);
