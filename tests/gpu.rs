@@ -474,7 +474,7 @@ fn wgpu_buffer(size: u64) -> wgpu::BufferDescriptor<'static> {
 fn replayed_images_are_the_cpu_s() {
     let source = damaged();
     for mode in [ReplayMode::Repeat, ReplayMode::Reaugment] {
-        let replay = StageReplay { times: 3, capacity: 2, ..StageReplay::OFF };
+        let replay = StageReplay { times: 3, capacity: 2 };
         let mut stage = fixed(48, 32, BandCrop::Lanczos, 9);
         stage.replay = replay;
         let recipe = Recipe { replay: mode, ..Recipe::default() };

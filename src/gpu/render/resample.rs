@@ -89,8 +89,11 @@ mod tests {
         bytes.as_chunks::<3>().0.iter().map(|[r, g, b]| u32::from_le_bytes([*r, *g, *b, 0]))
     }
 
-    /// All resizes in one launch. Returns the buffers, and the entries with their images.
-    fn launch(change: impl Fn(usize, Params) -> Params) -> (Vec<Vec<u32>>, Vec<(Params, Vec<u8>, Resize)>) {
+    /// An entry, the bytes of its image, and the resize that it is.
+    type Entry = (Params, Vec<u8>, Resize);
+
+    /// All resizes in one launch. Returns the buffers, and the entries.
+    fn launch(change: impl Fn(usize, Params) -> Params) -> (Vec<Vec<u32>>, Vec<Entry>) {
         let (mut input, mut pixels, mut made) = (vec![SENTINEL; 3], vec![SENTINEL; 2], Vec::new());
         let start = input_start(&vec![Params::default(); resizes().len()]);
         let mut next = 5;

@@ -35,7 +35,7 @@ fn all_of(name: &str, bytes: &[u8], samples: &mut Vec<Sample>) {
     let size = decoder().header(bytes).unwrap().size;
     for region in regions(size) {
         for wanted in SCALES.into_iter().filter_map(|scale| at_scale(region, scale)) {
-            let here = samples.len() % 3 == 0;
+            let here = samples.len().is_multiple_of(3);
             samples.push(sample(name, bytes, &wanted, here));
         }
     }
