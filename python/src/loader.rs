@@ -115,7 +115,6 @@ struct Settings<'py> {
     memory_limit: Option<u64>,
     max_pixels: Option<u64>,
     strict: bool,
-    state: Option<Bound<'py, PyAny>>,
 }
 
 impl Settings<'_> {
@@ -246,11 +245,8 @@ impl Loader {
         if let Some(bytes) = settings.memory_limit {
             builder = builder.memory_limit(bytes);
         }
-        let mut loader = py.detach(|| builder.build()).or_raise()?;
+        let loader = py.detach(|| builder.build()).or_raise()?;
         let first = loader.state();
-        if let Some(state) = &settings.state {
-            loader.go_to(from_python("state", state)?).or_raise()?;
-        }
         logging::forward(py)?;
         let (schedule, meter) = (loader.schedule().clone(), loader.meter());
         let loader = ManuallyDrop::new(Mutex::new(Some(loader)));
