@@ -152,6 +152,8 @@ class Loader:
         opened = os.fspath(source) if isinstance(source, (str, os.PathLike)) else list(source)
         self._native = _native.Loader(opened, settings)
         self.controller = controller
+        # Of the last batch: its stage, and the progress before it.
+        self._last: tuple[Stage, float] | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         """Goes on where the loader stands; an evaluation begins a new pass."""
@@ -163,6 +165,7 @@ class Loader:
         batch = self._native.next()
         if batch is None:
             raise StopIteration
+        self._last = batch.stage, batch.progress
         return batch
 
     def __len__(self) -> int:
@@ -183,8 +186,12 @@ class Loader:
         """
         self._native.go_to(dict(state))
 
+    def steps_before(self, progress: float) -> int:
+        """Batches still to come on this rank that begin before this share of the run's compute."""
+        return self._native.steps_before(progress)
+
     def seek(self, progress: float) -> None:
-        """Goes to the first batch that begins at or after this share of the run's compute, 0 to 1."""
+        """Goes to the first batch that begins at or after this share of the run's compute, 0 to 1, with no stage set by hand."""
         self._native.seek(progress)
 
     def set_stage(self, stage: Stage | None, *, pending: Literal["use_up", "drop"] = "use_up") -> None:
@@ -199,24 +206,21 @@ class Loader:
         """
         self._native.set_stage(stage, pending)
 
-    def report(self, batch: Batch, *, loss: float, time: float) -> Stage | None:
-        """Tells the controller how a step went; sets the stage that it answers with, if any, and returns it.
+    def report(self, loss: float, time: float) -> Stage | None:
+        """Tells the controller how the step with the last batch went; sets the stage that it answers with, and returns it.
 
         Args:
-            batch: what the step was made with.
-            loss: its training loss.
+            loss: the step's training loss.
             time: seconds that it took.
 
         Raises:
-            ConfigError: the loader has no controller.
+            ConfigError: the loader has no controller, or no batch was handed out yet.
         """
         if self.controller is None:
-            raise ConfigError(
-                "controller: there is none to report to; give one to Loader, or call set_stage",
-                "controller",
-                "there is none to report to; give one to Loader, or call set_stage",
-            )
-        stage = self.controller.report(batch.stage, batch.progress, loss, time)
+            raise _config("controller", "there is none to report to; give one to Loader, or call set_stage")
+        if self._last is None:
+            raise _config("report", "no batch was handed out yet")
+        stage = self.controller.report(*self._last, loss, time)
         if stage is not None:
             self.set_stage(stage)
         return stage
@@ -244,6 +248,11 @@ class Loader:
     def progress(self) -> float:
         """Share of the run's compute consumed by the batches handed out, 0 to 1."""
         return self._native.progress()
+
+    @property
+    def is_evaluation(self) -> bool:
+        """Whether it makes single passes with the evaluation transform."""
+        return self._native.is_evaluation
 
     @property
     def schedule(self) -> Schedule:
@@ -293,6 +302,10 @@ class Loader:
 
     def __repr__(self) -> str:
         return f"<Loader: {self._native.describe()}; {self.schedule!r}>"
+
+
+def _config(what: str, reason: str) -> ConfigError:
+    return ConfigError(f"{what}: {reason}", what, reason)
 
 
 def _recipe(recipe: Path | Mapping[str, Any]) -> str | dict[str, Any]:

@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 use std::mem::ManuallyDrop;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -34,9 +35,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether the interpreter is about to end.
+static AT_EXIT: AtomicBool = AtomicBool::new(false);
+
 /// Ends the threads of all loaders of this process.
 #[pyfunction]
 fn close_all(py: Python<'_>) {
+    AT_EXIT.store(true, Ordering::Relaxed);
     py.detach(|| {
         let open = OPEN.try_lock().map(|mut open| std::mem::take(&mut *open)).unwrap_or_default();
         for core in open.iter().filter_map(Weak::upgrade).filter(|core| core.is_here()) {
@@ -261,35 +266,10 @@ impl Loader {
 
     /// The next batch; None when the run, or the pass of an evaluation, is over.
     fn next(&self, py: Python<'_>) -> PyResult<Option<Batch>> {
-        loop {
-            let is_made = self.with(py, |loader| loader.wait(SLICE))?;
-            py.check_signals()?;
-            logging::forward(py)?;
-            if !is_made {
-                continue;
-            }
-            let (dtype, pool) = (self.dtype, &self.pool);
-            let taken = self.with(py, |loader| {
-                // Another thread may have taken the batch that was waited for.
-                loader.wait(Duration::ZERO).then(|| {
-                    loader.next().map(|batch| {
-                        batch.map(|mut batch| {
-                            let empty = bandfeed::Images::from_vec(Vec::new(), [0; 4]).expect("no values for no image");
-                            let images = std::mem::replace(&mut batch.images, empty);
-                            (batch, batch::images(images, dtype, pool))
-                        })
-                    })
-                })
-            })?;
-            return match taken {
-                None => continue,
-                Some(None) => Ok(None),
-                Some(Some(Err(error))) => {
-                    logging::forward(py)?;
-                    Err(errors::raise(error))
-                }
-                Some(Some(Ok((batch, images)))) => Batch::new(py, batch, images, self.source.classes().len()).map(Some),
-            };
+        match self.wait_and_take(py) {
+            // A daemon thread's loop ends with the interpreter, and has nobody to complain to.
+            Err(_) if AT_EXIT.load(Ordering::Relaxed) && self.core.is_here() => Ok(None),
+            batch => batch,
         }
     }
 
@@ -435,6 +415,39 @@ impl Loader {
 }
 
 impl Loader {
+    fn wait_and_take(&self, py: Python<'_>) -> PyResult<Option<Batch>> {
+        loop {
+            let is_made = self.with(py, |loader| loader.wait(SLICE))?;
+            py.check_signals()?;
+            logging::forward(py)?;
+            if !is_made {
+                continue;
+            }
+            let (dtype, pool) = (self.dtype, &self.pool);
+            let taken = self.with(py, |loader| {
+                // Another thread may have taken the batch that was waited for.
+                loader.wait(Duration::ZERO).then(|| {
+                    loader.next().map(|batch| {
+                        batch.map(|mut batch| {
+                            let empty = bandfeed::Images::from_vec(Vec::new(), [0; 4]).expect("no values for no image");
+                            let images = std::mem::replace(&mut batch.images, empty);
+                            (batch, batch::images(images, dtype, pool))
+                        })
+                    })
+                })
+            })?;
+            return match taken {
+                None => continue,
+                Some(None) => Ok(None),
+                Some(Some(Err(error))) => {
+                    logging::forward(py)?;
+                    Err(errors::raise(error))
+                }
+                Some(Some(Ok((batch, images)))) => Batch::new(py, batch, images, self.source.classes().len()).map(Some),
+            };
+        }
+    }
+
     /// Asks the library's loader, without the interpreter's lock.
     fn with<T: Send>(&self, py: Python<'_>, ask: impl FnOnce(&mut bandfeed::Loader) -> T + Send) -> PyResult<T> {
         if !self.core.is_here() {
