@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, SupportsIndex, final
 
-import numpy
-import numpy.typing
+import numpy.typing as npt
 
 __version__: str
 
@@ -33,14 +32,12 @@ class Tensor:
         """Address of the first value."""
     def tolist(self) -> Any:
         """The values as nested lists of numbers."""
-    def numpy(self) -> numpy.typing.NDArray[Any]:
+    def numpy(self) -> npt.NDArray[Any]:
         """The same memory as a NumPy array. There is none of bfloat16: ``TypeError``."""
     def torch(self) -> Any:
         """The same memory as a ``torch.Tensor``."""
     def __len__(self) -> int: ...
-    def __array__(
-        self, dtype: numpy.typing.DTypeLike | None = None, copy: bool | None = None
-    ) -> numpy.typing.NDArray[Any]: ...
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]: ...
     def __dlpack__(
         self,
         *,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from bandfeed._native import Batch, Schedule, Stage
@@ -27,6 +28,14 @@ class _Samples:
 
     def __len__(self) -> int:
         return self._loader.samples
+
+
+@dataclass
+class _Pass:
+    """An iteration over an epoch."""
+
+    epoch: int
+    handed_out: int = 0
 
 
 class EpochLoader(Generic[T]):
@@ -65,8 +74,8 @@ class EpochLoader(Generic[T]):
         own = 0.0 if self._is_evaluation else recipe["train"]["label_smoothing"]
         self.smoothing: float = own if smoothing is None else smoothing
         self.num_classes = len(self.loader.classes) if num_classes is None else num_classes
-        # Batches of this epoch that were handed out since `iter()`.
-        self._handed_out = 0
+        # The iteration at hand, if there is one.
+        self._pass: _Pass | None = None
 
     def _convert(self, batch: Batch) -> T:
         raise NotImplementedError
@@ -99,40 +108,40 @@ class EpochLoader(Generic[T]):
             reason = f"{epoch}: the run has {self.epochs}"
             raise ConfigError(f"epoch: {reason}", "epoch", reason)
         self.loader.seek(epoch / self.schedule.epochs)
-        self._handed_out = 0
+        self._pass = None
 
     def __len__(self) -> int:
         """Batches of the epoch at hand on this rank, the same on all ranks: what ``iter()`` gives, or has begun to give."""
         if self._is_evaluation:
             return len(self.loader)
-        return self._handed_out + self.loader.steps_before(self._end(self._current()))
-
-    def _current(self) -> int:
-        """The epoch at hand; once its last batch was handed out, still that one until the next ``iter()``."""
-        if self._handed_out and self.batch is not None:
-            return math.floor(self.batch.progress * self.schedule.epochs + _SAME_MOMENT)
-        return self.epoch
+        epoch, handed_out = (self.epoch, 0) if self._pass is None else (self._pass.epoch, self._pass.handed_out)
+        return handed_out + self.loader.steps_before(self._end(epoch))
 
     def _end(self, epoch: int) -> float:
         """Share of the compute at which an epoch ends; the last one is open, for what rounding leaves."""
         return math.inf if epoch + 1 >= self.epochs else (epoch + 1) / self.schedule.epochs
 
     def __iter__(self) -> Iterator[T]:
-        self._handed_out = 0
         if self._is_evaluation:
             for batch in self.loader:
                 self.batch = batch
                 yield self._convert(batch)
             return
-        end = self._end(self.epoch)
-        while self.loader.progress < end - _SAME_MOMENT:
-            try:
-                batch = next(self.loader)
-            except StopIteration:
-                return
-            self.batch = batch
-            self._handed_out += 1
-            yield self._convert(batch)
+        own = self._pass = _Pass(self.epoch)
+        end = self._end(own.epoch)
+        try:
+            # Whoever seeks or iterates anew ends this iteration.
+            while self._pass is own and self.loader.progress < end - _SAME_MOMENT:
+                try:
+                    batch = next(self.loader)
+                except StopIteration:
+                    return
+                self.batch = batch
+                own.handed_out += 1
+                yield self._convert(batch)
+        finally:
+            if self._pass is own:
+                self._pass = None
 
     @property
     def stage(self) -> Stage:
@@ -161,7 +170,7 @@ class EpochLoader(Generic[T]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on where ``state`` was taken: the next ``iter()`` gives the rest of that epoch."""
         self.loader.load_state_dict(state)
-        self._handed_out = 0
+        self._pass = None
         self.batch = None
 
     def close(self) -> None:

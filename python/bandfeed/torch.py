@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 import torch.distributed
+from torch.utils.dlpack import from_dlpack
 
 from bandfeed._native import Batch
 from bandfeed.epochs import EpochLoader
@@ -89,7 +90,7 @@ class DataLoader(EpochLoader["tuple[torch.Tensor, torch.Tensor]"]):
 
     def _convert(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         targets = batch.targets(self.num_classes, self.smoothing) if self.soft_targets else batch.labels
-        return self._place(torch.from_dlpack(batch.images)), self._place(torch.from_dlpack(targets))
+        return self._place(from_dlpack(batch.images)), self._place(from_dlpack(targets))
 
     def _place(self, tensor: torch.Tensor) -> torch.Tensor:
         if self.pin_memory or (self.to is not None and self.to.type == "cuda"):
