@@ -200,7 +200,7 @@ class WorkerError(Error, RuntimeError):
 
 
 class ForkError(Error, RuntimeError):
-    """A loader, or what it made, was used in a process forked from the one that made it: its threads are not there.
+    """A loader was used in a process forked from the one that made it: its threads are not there.
 
     Attributes:
         reason: what to do.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Protocol, Union
@@ -125,7 +125,7 @@ class Loader:
     ) -> None:
         settings = {
             "recipe": _recipe(recipe),
-            "schedule": schedule if schedule is None or isinstance(schedule, Schedule) else os.fspath(schedule),
+            "schedule": schedule if schedule is None or isinstance(schedule, Schedule) else _path("schedule", schedule),
             "batch_size": batch_size,
             "epochs": epochs,
             "base": base,
@@ -146,11 +146,10 @@ class Loader:
             "max_pixels": max_pixels,
             "strict": strict,
             "classes": None if classes is None else list(classes),
-            "index": None if index is None else os.fspath(index),
+            "index": None if index is None else _path("index", index),
             "indices": None if indices is None else [int(i) for i in indices],
         }
-        opened = os.fspath(source) if isinstance(source, (str, os.PathLike)) else list(source)
-        self._native = _native.Loader(opened, settings)
+        self._native = _native.Loader(_source(source), settings)
         self.controller = controller
         # Of the last batch: its stage, and the progress before it.
         self._last: tuple[Stage, float] | None = None
@@ -306,7 +305,21 @@ def _config(what: str, reason: str) -> ConfigError:
     return ConfigError(f"{what}: {reason}", what, reason)
 
 
+def _path(what: str, path: Path) -> str:
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"{what}: expected a name or a path, got {type(path).__name__}")
+    return os.fspath(path)
+
+
+def _source(source: Source) -> str | list[tuple[bytes, int]]:
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)
+    if isinstance(source, (bytes, bytearray)) or not isinstance(source, Iterable):
+        raise TypeError(f"source: expected a path, or pairs of bytes and class index, got {type(source).__name__}")
+    return list(source)
+
+
 def _recipe(recipe: Path | Mapping[str, Any]) -> str | dict[str, Any]:
     if not isinstance(recipe, Mapping):
-        return os.fspath(recipe)
+        return _path("recipe", recipe)
     return dict(recipe) if _TABLES & recipe.keys() else {"transform": dict(recipe)}

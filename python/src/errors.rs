@@ -21,7 +21,7 @@ impl<T> OrRaise<T> for bandfeed::Result<T> {
     }
 }
 
-/// A loader or what it made, used on the wrong side of a fork.
+/// A loader used on the wrong side of a fork.
 pub(crate) fn forked(what: &str) -> PyErr {
     let reason = "the threads that fill it did not come along; make it in the process that uses it, or start processes by \
                   multiprocessing's \"spawn\" method";

@@ -1,7 +1,7 @@
 //! `bandfeed._native`: the loader for CPython. Thin: what people import is the package beside it, `python/bandfeed`.
 //!
 //! ```text
-//! bandfeed.Loader ─► loader.rs ─► bandfeed::Loader ─► batch.rs ─► dlpack.rs (capsules) ─► torch, NumPy, JAX ...
+//! bandfeed.Loader ─► loader.rs ─► bandfeed::Loader ─► batch.rs ─► dlpack (capsules) ─► torch, NumPy, JAX ...
 //! ```
 //!
 //! The interpreter's lock is never held while the loader is waited for, and no thread of the loader ever asks for it.
@@ -13,6 +13,7 @@ mod functional;
 mod loader;
 mod logging;
 mod schedule;
+mod settings;
 
 use pyo3::prelude::*;
 

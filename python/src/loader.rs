@@ -5,14 +5,14 @@ use crate::dlpack::DType;
 use crate::errors::{self, OrRaise};
 use crate::logging;
 use crate::schedule::{Schedule, Stage, from_python, to_python};
-use bandfeed::engine::{DeviceName, EngineOptions};
-use bandfeed::loader::{EpochEnd, Meter, Pending, State};
+use crate::settings::Settings;
+use bandfeed::loader::{Meter, Pending, State};
 use bandfeed::recipe::Preset;
-use bandfeed::source::{self, Memory, Source, Subset};
+use bandfeed::source::Source;
+use pyo3::exceptions::{PyIndexError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::PyDict;
 use std::mem::ManuallyDrop;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -92,135 +92,11 @@ pub(crate) struct Loader {
     first: State,
 }
 
-/// The keywords of `bandfeed.Loader`, all given.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-struct Settings<'py> {
-    classes: Option<Vec<String>>,
-    index: Option<PathBuf>,
-    indices: Option<Vec<u32>>,
-    recipe: Bound<'py, PyAny>,
-    schedule: Option<Bound<'py, PyAny>>,
-    batch_size: Option<usize>,
-    epochs: Option<f64>,
-    base: Option<u32>,
-    patch: Option<u32>,
-    evaluation: bool,
-    stage: Option<Py<Stage>>,
-    workers: Option<usize>,
-    prefetch: usize,
-    seed: u64,
-    rank: u32,
-    world_size: u32,
-    device: String,
-    fallback: bool,
-    dtype: String,
-    on_bad_file: String,
-    epoch_end: Option<String>,
-    memory_limit: Option<u64>,
-    max_pixels: Option<u64>,
-    strict: bool,
-}
-
-impl Settings<'_> {
-    /// The recipe, with its schedule as the other keywords have it.
-    fn preset(&self) -> PyResult<Preset> {
-        let mut preset = if let Ok(name) = self.recipe.cast::<PyString>() {
-            Preset::named(&name.to_cow()?).or_raise()?
-        } else {
-            let preset: Preset = from_python("recipe", &self.recipe)?;
-            preset.transform.check().or_raise()?;
-            preset
-        };
-        let own = &mut preset.schedule;
-        let name = self.schedule.as_ref().and_then(|schedule| schedule.cast::<PyString>().ok());
-        own.rename(name.map(|name| name.to_cow()).transpose()?.as_deref());
-        own.batch_size = self.batch_size.or(own.batch_size);
-        own.epochs = self.epochs.or(own.epochs);
-        own.base = self.base.or(own.base);
-        own.patch = self.patch.or(own.patch);
-        Ok(preset)
-    }
-
-    fn schedule(&self, preset: &Preset) -> PyResult<bandfeed::Schedule> {
-        match self.schedule.as_ref().and_then(|schedule| schedule.cast::<Schedule>().ok()) {
-            Some(schedule) => {
-                let given = [
-                    ("batch_size", self.batch_size.is_some()),
-                    ("epochs", self.epochs.is_some()),
-                    ("base", self.base.is_some()),
-                    ("patch", self.patch.is_some()),
-                ];
-                if let Some((what, _)) = given.iter().find(|(_, is_given)| *is_given) {
-                    let reason = "given beside a Schedule, which has its own; give it to the Schedule";
-                    return Err(errors::config(what, reason));
-                }
-                Ok(schedule.get().0.clone())
-            }
-            None => preset.schedule.schedule().or_raise(),
-        }
-    }
-
-    fn source(&self, given: &Bound<'_, PyAny>) -> PyResult<Arc<dyn Source>> {
-        let source: Arc<dyn Source> = if let Ok(spec) = given.cast::<PyString>() {
-            if self.classes.is_some() {
-                return Err(errors::config("classes", "given beside a path; they are for images in memory"));
-            }
-            let (spec, index) = (spec.to_cow()?, self.index.as_deref());
-            given.py().detach(|| source::open_with_index(&spec, index)).or_raise()?
-        } else {
-            let samples: Vec<(Vec<u8>, u32)> = given.extract()?;
-            let named = |label: u32| (0..=label).map(|class| class.to_string()).collect();
-            let classes = self.classes.clone();
-            let classes = classes.or_else(|| samples.iter().map(|(_, label)| *label).max().map(named));
-            Arc::new(Memory::new(samples, classes.unwrap_or_default()).or_raise()?)
-        };
-        match &self.indices {
-            Some(indices) => Ok(Arc::new(Subset::new(source, indices.clone()).or_raise()?)),
-            None => Ok(source),
-        }
-    }
-
-    fn dtype(&self) -> PyResult<DType> {
-        match self.dtype.as_str() {
-            "float32" => Ok(DType::Float32),
-            "float16" => Ok(DType::Float16),
-            "bfloat16" => Ok(DType::Bfloat16),
-            other => Err(errors::config("dtype", format!("`{other}` is not known; use float32, float16 or bfloat16"))),
-        }
-    }
-
-    fn epoch_end(&self) -> PyResult<Option<EpochEnd>> {
-        match self.epoch_end.as_deref() {
-            None => Ok(None),
-            Some("drop") => Ok(Some(EpochEnd::Drop)),
-            Some("pad") => Ok(Some(EpochEnd::Pad)),
-            Some(other) => Err(errors::config("epoch_end", format!("`{other}` is not known; use drop or pad"))),
-        }
-    }
-
-    fn engines(&self, py: Python<'_>) -> PyResult<bandfeed::engine::Engines> {
-        let device: DeviceName = self.device.parse().or_raise()?;
-        let mut options = EngineOptions { strict: self.strict, ..EngineOptions::default() };
-        if let Some(max_pixels) = self.max_pixels {
-            options.limits.max_pixels = max_pixels;
-        }
-        let allow = self.fallback;
-        py.detach(|| {
-            let mut engines = device.open(&options)?;
-            if allow && engines.fallback.is_none() && device != DeviceName::Cpu {
-                engines.fallback = Some(DeviceName::Cpu.open(&options)?.engine);
-            }
-            Ok(engines)
-        })
-        .or_raise()
-    }
-}
-
 #[pymethods]
 impl Loader {
     #[new]
-    fn new(py: Python<'_>, source: &Bound<'_, PyAny>, settings: Settings<'_>) -> PyResult<Self> {
+    fn new(py: Python<'_>, source: &Bound<'_, PyAny>, settings: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let settings = Settings::read(settings)?;
         let preset = settings.preset()?;
         let schedule = settings.schedule(&preset)?;
         let source = settings.source(source)?;
@@ -402,7 +278,7 @@ impl Loader {
     fn sample_name(&self, index: usize) -> PyResult<String> {
         if index >= self.source.len() {
             let reason = format!("{index}: there are {} samples", self.source.len());
-            return Err(pyo3::exceptions::PyIndexError::new_err(reason));
+            return Err(PyIndexError::new_err(reason));
         }
         Ok(self.source.name(index))
     }
@@ -410,7 +286,7 @@ impl Loader {
     fn __reduce__(&self) -> PyResult<()> {
         let reason =
             "a Loader has threads, which cannot be sent to another process; make it there, and give it state_dict()";
-        Err(pyo3::exceptions::PyTypeError::new_err(reason))
+        Err(PyTypeError::new_err(reason))
     }
 }
 

@@ -282,6 +282,35 @@ def test_mistakes_in_options_are_named(samples, tmp_path):
         Loader(samples, batchsize=4)
 
 
+def test_values_of_a_wrong_type_are_named(samples):
+    for options, words in (
+        ({"workers": "2"}, "workers: "),
+        ({"seed": -1}, "seed: "),
+        ({"batch_size": 2.5}, "batch_size: "),
+        ({"schedule": 3}, "schedule: expected a name or a path, got int"),
+        ({"recipe": 3}, "recipe: expected a name or a path, got int"),
+        ({"stage": "last", "evaluation": True}, "stage: "),
+    ):
+        with pytest.raises(TypeError, match=words):
+            Loader(samples, **{**SMALL, **options})
+    for source in (3, b"train", [1], [("train", 1)], [(b"image", "cat")]):
+        with pytest.raises(TypeError, match="source: expected a path, or pairs of bytes and class index"):
+            Loader(source)
+
+
+@pytest.mark.parametrize("device", ["auto", "wgpu:llvmpipe"])
+def test_a_device_makes_the_same_samples(samples, device):
+    settings = {**SMALL, "epochs": 1}
+    try:
+        loader = Loader(samples, device=device, fallback=True, **settings)
+    except bandfeed.NoDeviceError as error:
+        pytest.skip(str(error))
+    for one, other in zip(Loader(samples, **settings), loader):
+        assert one.indices.tolist() == other.indices.tolist()
+        assert np.allclose(np.asarray(one.images), np.asarray(other.images), atol=0.05)
+    assert loader.device == "cpu" or "wgpu" in loader.device
+
+
 def test_images_over_the_limit_are_bad_files(samples):
     with pytest.raises(bandfeed.DecodeError) as refused:
         list(Loader(samples, max_pixels=100, **SMALL))

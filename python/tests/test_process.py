@@ -113,7 +113,7 @@ def test_other_threads_run_while_a_batch_is_waited_for(tmp_path):
 def test_a_forked_process_gets_an_error_and_neither_hangs_nor_crashes(tmp_path):
     out = run(
         """
-        import numpy, pickle
+        import numpy
         loader = bandfeed.Loader(samples, **small)
         evaluation = bandfeed.Loader(samples, evaluation=True, **small)
         batch = next(loader)
@@ -121,15 +121,14 @@ def test_a_forked_process_gets_an_error_and_neither_hangs_nor_crashes(tmp_path):
         before = array.copy()
         child = os.fork()
         if child == 0:
-            for ask in (lambda: next(loader), loader.state_dict, lambda: iter(evaluation), lambda: len(loader),
-                        lambda: numpy.from_dlpack(batch.images)):
+            for ask in (lambda: next(loader), loader.state_dict, lambda: iter(evaluation), lambda: len(loader)):
                 try:
                     ask()
                     print("no error")
                 except bandfeed.ForkError as error:
                     print("spawn" in str(error) and error.reason in str(error))
             # What was handed out before can still be read.
-            print((array == before).all())
+            print((array == before).all() and (numpy.from_dlpack(batch.images) == before).all())
             loader.close()
             del loader, batch, array, evaluation
             own = bandfeed.Loader(samples, **small)
@@ -141,7 +140,7 @@ def test_a_forked_process_gets_an_error_and_neither_hangs_nor_crashes(tmp_path):
         """,
         path=tmp_path,
     )
-    assert out == "True\n" * 6 + "9\n0\n8\n"
+    assert out == "True\n" * 5 + "9\n0\n8\n"
 
 
 def test_a_spawned_process_has_a_loader_of_its_own(tmp_path):

@@ -5,17 +5,18 @@
 //!               └─ keeps the buffer; the last owner gives it back to the loader's pool
 //! ```
 //!
-//! The structs are those of `dlpack.h` 1.1. Consumers call deleters from any thread, with and without the interpreter's lock, so
-//! that nothing behind one is a Python object.
+//! Consumers call deleters from any thread, with and without the interpreter's lock, so that nothing behind one is a Python
+//! object.
 
-use crate::errors;
+mod capsule;
+
+use capsule::{CPU, DlDataType, Lease, VERSION, capsule};
 use half::{bf16, f16};
 use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
-use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use std::any::Any;
-use std::ffi::{CStr, c_void};
+use std::ffi::c_void;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
@@ -265,9 +266,6 @@ impl Tensor {
         dl_device: Option<(i32, i32)>,
         copy: Option<bool>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        if self.memory.process != std::process::id() {
-            return Err(errors::forked("a tensor"));
-        }
         // Host memory is written before it is handed out: there is nothing to wait for. -1 says so, too.
         if let Some(stream) = stream.filter(|&stream| stream != -1) {
             let reason = format!("stream {stream}: the tensor is in host memory, which has no streams; expected None");
@@ -310,186 +308,4 @@ fn nested<'py>(py: Python<'py>, shape: &[i64], dtype: DType, bytes: &[u8]) -> Py
 
 fn read<const N: usize, T>(bytes: &[u8], from: fn([u8; N]) -> T) -> T {
     from(bytes.try_into().expect("a value's bytes"))
-}
-
-/// `DLDevice`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct DlDevice {
-    kind: i32,
-    id: i32,
-}
-
-/// `kDLCPU`.
-const CPU: DlDevice = DlDevice { kind: 1, id: 0 };
-
-/// `DLDataType`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct DlDataType {
-    code: u8,
-    bits: u8,
-    lanes: u16,
-}
-
-/// `DLTensor`.
-#[repr(C)]
-struct DlTensor {
-    data: *mut c_void,
-    device: DlDevice,
-    ndim: i32,
-    dtype: DlDataType,
-    shape: *mut i64,
-    strides: *mut i64,
-    byte_offset: u64,
-}
-
-/// `DLPackVersion`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct DlVersion {
-    major: u32,
-    minor: u32,
-}
-
-const VERSION: DlVersion = DlVersion { major: 1, minor: 1 };
-
-/// `DLManagedTensor`.
-#[repr(C)]
-struct Legacy {
-    tensor: DlTensor,
-    context: *mut c_void,
-    deleter: Option<unsafe extern "C" fn(*mut Self)>,
-}
-
-/// `DLManagedTensorVersioned`.
-#[repr(C)]
-struct Versioned {
-    version: DlVersion,
-    context: *mut c_void,
-    deleter: Option<unsafe extern "C" fn(*mut Self)>,
-    flags: u64,
-    tensor: DlTensor,
-}
-
-/// `DLPACK_FLAG_BITMASK_IS_COPIED`.
-const IS_COPIED: u64 = 2;
-
-/// What a capsule, or whoever consumed it, holds.
-struct Lease {
-    memory: Arc<Memory>,
-    dtype: DType,
-    shape: Box<[i64]>,
-    strides: Box<[i64]>,
-}
-
-impl Lease {
-    fn new(memory: Arc<Memory>, shape: &[i64], dtype: DType) -> Self {
-        let mut strides = vec![1; shape.len()];
-        for axis in (1..shape.len()).rev() {
-            strides[axis - 1] = strides[axis] * shape[axis];
-        }
-        Self { memory, dtype, shape: shape.into(), strides: strides.into() }
-    }
-
-    /// The C form, and the lease itself, which a deleter takes back.
-    fn into_raw(self) -> (DlTensor, *mut c_void) {
-        let mut lease = Box::new(self);
-        let tensor = DlTensor {
-            data: lease.memory.start,
-            device: CPU,
-            ndim: lease.shape.len() as i32,
-            dtype: lease.dtype.code(),
-            shape: lease.shape.as_mut_ptr(),
-            strides: lease.strides.as_mut_ptr(),
-            byte_offset: 0,
-        };
-        (tensor, Box::into_raw(lease).cast())
-    }
-}
-
-/// One of the two forms of a managed tensor.
-trait Managed: Sized {
-    /// A capsule's name before it is consumed. A consumer renames it.
-    const NAME: &'static CStr;
-    fn new(lease: Lease, is_copied: bool) -> Self;
-    fn context(&self) -> *mut c_void;
-    fn deleter(&self) -> Option<unsafe extern "C" fn(*mut Self)>;
-}
-
-impl Managed for Legacy {
-    const NAME: &'static CStr = c"dltensor";
-
-    fn new(lease: Lease, _is_copied: bool) -> Self {
-        let (tensor, context) = lease.into_raw();
-        Self { tensor, context, deleter: Some(delete::<Self>) }
-    }
-
-    fn context(&self) -> *mut c_void {
-        self.context
-    }
-
-    fn deleter(&self) -> Option<unsafe extern "C" fn(*mut Self)> {
-        self.deleter
-    }
-}
-
-impl Managed for Versioned {
-    const NAME: &'static CStr = c"dltensor_versioned";
-
-    fn new(lease: Lease, is_copied: bool) -> Self {
-        let (tensor, context) = lease.into_raw();
-        let flags = if is_copied { IS_COPIED } else { 0 };
-        Self { version: VERSION, context, deleter: Some(delete::<Self>), flags, tensor }
-    }
-
-    fn context(&self) -> *mut c_void {
-        self.context
-    }
-
-    fn deleter(&self) -> Option<unsafe extern "C" fn(*mut Self)> {
-        self.deleter
-    }
-}
-
-/// # Safety
-/// `managed` came from [`wrap`], and is not used again.
-unsafe extern "C" fn delete<M: Managed>(managed: *mut M) {
-    // SAFETY: `wrap` made both boxes, and a deleter is called once.
-    unsafe {
-        let managed = Box::from_raw(managed);
-        drop(Box::from_raw(managed.context().cast::<Lease>()));
-    }
-}
-
-/// Runs when a capsule is dropped: what nobody consumed is deleted here.
-///
-/// # Safety
-/// Called by the interpreter, with a capsule of [`wrap`].
-unsafe extern "C" fn drop_capsule<M: Managed>(capsule: *mut ffi::PyObject) {
-    // SAFETY: the capsule is alive for this call; under its first name it still owns the managed tensor.
-    unsafe {
-        if ffi::PyCapsule_IsValid(capsule, M::NAME.as_ptr()) == 1 {
-            let managed: *mut M = ffi::PyCapsule_GetPointer(capsule, M::NAME.as_ptr()).cast();
-            if let Some(delete) = (*managed).deleter() {
-                delete(managed);
-            }
-        }
-    }
-}
-
-fn capsule(py: Python<'_>, lease: Lease, is_versioned: bool, is_copied: bool) -> PyResult<Bound<'_, PyAny>> {
-    if is_versioned { wrap(py, Versioned::new(lease, is_copied)) } else { wrap(py, Legacy::new(lease, is_copied)) }
-}
-
-fn wrap<M: Managed>(py: Python<'_>, managed: M) -> PyResult<Bound<'_, PyAny>> {
-    let managed = Box::into_raw(Box::new(managed));
-    // SAFETY: the name is static and the destructor fits the pointer; on failure nothing owns the box, so it is deleted here.
-    unsafe {
-        let capsule = ffi::PyCapsule_New(managed.cast(), M::NAME.as_ptr(), Some(drop_capsule::<M>));
-        if capsule.is_null() {
-            delete(managed);
-        }
-        Bound::from_owned_ptr_or_err(py, capsule)
-    }
 }
