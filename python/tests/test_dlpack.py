@@ -48,9 +48,10 @@ def test_a_copy_is_made_only_when_it_is_asked_for(loader):
     assert address(copy) != images.data_ptr
     assert (copy == np.asarray(images)).all()
     assert np.asarray(images, dtype=np.float64).dtype == np.float64
-    asked = np.from_dlpack(images, copy=True)
-    assert address(asked) != images.data_ptr
-    assert (asked == copy).all()
+    if np.lib.NumpyVersion(np.__version__) >= "2.1.0":
+        asked = np.from_dlpack(images, copy=True)
+        assert address(asked) != images.data_ptr
+        assert (asked == copy).all()
     with pytest.raises(ValueError, match="without a copy"):
         images.__array__(np.dtype("float64"), copy=False)
 
