@@ -14,8 +14,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Loader>()?;
@@ -27,6 +28,9 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// How long a Ctrl-C may have to wait.
 const SLICE: Duration = Duration::from_millis(50);
+
+/// How long threads are waited for where nobody can be told that they do not end: a disk that does not answer, say.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Loaders that may have to be closed at exit.
 static OPEN: Mutex<Vec<Weak<Core>>> = Mutex::new(Vec::new());
@@ -44,8 +48,11 @@ fn close_all(py: Python<'_>) {
     AT_EXIT.store(true, Ordering::Relaxed);
     py.detach(|| {
         let open = OPEN.try_lock().map(|mut open| std::mem::take(&mut *open)).unwrap_or_default();
-        for core in open.iter().filter_map(Weak::upgrade).filter(|core| core.is_here()) {
-            core.close();
+        let cores = open.iter().filter_map(Weak::upgrade).filter(|core| core.is_here());
+        let ends: Vec<End> = cores.filter_map(|core| core.close()).collect();
+        let deadline = Instant::now() + PATIENCE;
+        for mut end in ends {
+            end.wait(deadline.saturating_duration_since(Instant::now()));
         }
     });
 }
@@ -62,9 +69,9 @@ impl Core {
         self.process == std::process::id()
     }
 
-    fn close(&self) {
-        let loader = lock(&self.loader).take();
-        drop(loader);
+    /// Takes the loader out, if it is there yet, and begins to end its threads.
+    fn close(&self) -> Option<End> {
+        lock(&self.loader).take().map(End::of)
     }
 }
 
@@ -72,9 +79,34 @@ impl Drop for Core {
     fn drop(&mut self) {
         // A forked process has no threads to join, and perhaps a lock that nobody will open.
         if self.is_here() {
+            if let Some(mut end) = self.close() {
+                end.wait(PATIENCE);
+            }
             // SAFETY: dropped once, here.
             unsafe { ManuallyDrop::drop(&mut self.loader) };
         }
+    }
+}
+
+/// The end of a loader's threads, which finish the samples that they are at.
+struct End(Receiver<()>);
+
+impl End {
+    fn of(loader: bandfeed::Loader) -> Self {
+        let (done, end) = channel();
+        let close = move || {
+            drop(loader);
+            // Nobody may be waiting any more.
+            let _ = done.send(());
+        };
+        // Where no thread can be had the loader is dropped with the closure, here.
+        let _ = std::thread::Builder::new().name("bandfeed-close".to_owned()).spawn(close);
+        Self(end)
+    }
+
+    /// Waits at most for this long; whether it has come.
+    fn wait(&mut self, timeout: Duration) -> bool {
+        !matches!(self.0.recv_timeout(timeout), Err(RecvTimeoutError::Timeout))
     }
 }
 
@@ -226,8 +258,12 @@ impl Loader {
 
     /// Ends the threads. Batches that were handed out stay as they are.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        if self.core.is_here() {
-            py.detach(|| self.core.close());
+        if self.core.is_here()
+            && let Some(mut end) = py.detach(|| self.core.close())
+        {
+            while !py.detach(|| end.wait(SLICE)) {
+                py.check_signals()?;
+            }
             logging::forward(py)?;
         }
         Ok(())

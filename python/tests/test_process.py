@@ -110,6 +110,45 @@ def test_other_threads_run_while_a_batch_is_waited_for(tmp_path):
 
 
 @posix
+def test_a_file_that_never_comes_keeps_nobody_from_closing_or_ending(tmp_path):
+    out = run(
+        """
+        loader, pipe = loader_with_a_pipe(sys.argv[1], **small)
+        def interrupt():
+            for _ in range(2):
+                time.sleep(0.5)
+                os.kill(os.getpid(), signal.SIGINT)
+        threading.Thread(target=interrupt).start()
+        for act in (lambda: list(loader), loader.close):
+            try:
+                act()
+                print("not interrupted")
+            except KeyboardInterrupt:
+                print("interrupted")
+        """,
+        tmp_path / "images",
+        path=tmp_path,
+    )
+    assert out == "interrupted\ninterrupted\n"
+
+
+@posix
+def test_the_interpreter_does_not_wait_for_ever_for_a_file_at_its_end(tmp_path):
+    out = run(
+        """
+        loader, pipe = loader_with_a_pipe(sys.argv[1], **small)
+        threading.Thread(target=lambda: list(loader), daemon=True).start()
+        time.sleep(0.3)
+        print("end")
+        """,
+        tmp_path / "images",
+        path=tmp_path,
+        timeout=30,
+    )
+    assert out == "end\n"
+
+
+@posix
 def test_a_forked_process_gets_an_error_and_neither_hangs_nor_crashes(tmp_path):
     out = run(
         """
