@@ -127,6 +127,18 @@ impl Images {
         }
     }
 
+    /// The same, to change them where they are.
+    ///
+    /// # Panics
+    /// As [`Images::as_slice`].
+    pub fn as_mut_slice(&mut self) -> &mut [f32] {
+        match &mut self.data {
+            Data::Host { values, .. } => values,
+            #[cfg(feature = "wgpu")]
+            Data::Device(_) => panic!("these images are on a device; call `download` first"),
+        }
+    }
+
     /// The memory itself, for those who keep it: it does not go back to the loader.
     ///
     /// # Panics

@@ -4,7 +4,7 @@ use super::replay::ReplayStart;
 use super::state::{Override, State};
 use super::{EpochEnd, Shard};
 use crate::error::{Error, Result};
-use crate::schedule::{Schedule, Stage};
+use crate::schedule::{SAME_MOMENT, Schedule, Stage};
 
 /// The fixed facts of a run that the sequence of batches follows from.
 #[derive(Debug, Clone)]
@@ -141,8 +141,25 @@ impl Course {
         steps
     }
 
+    /// Batches on the way from `state` to the first one that does not begin before `progress`, and the state there.
+    pub(super) fn walk(&self, mut state: State, progress: f64) -> (u64, State) {
+        let mut steps = 0;
+        while let Some(turn) = self.turn(&state)
+            && turn.progress < progress - SAME_MOMENT
+        {
+            steps += 1;
+            state = turn.to;
+        }
+        (steps, state)
+    }
+
+    /// Share of the run's compute that is consumed at `state`.
+    pub(super) fn progress(&self, state: &State) -> f64 {
+        state.consumed as f64 / self.budget()
+    }
+
     fn turn<'a>(&'a self, state: &'a State) -> Option<Turn<'a>> {
-        let progress = state.consumed as f64 / self.budget();
+        let progress = self.progress(state);
         // A run ends where its budget is met but for f64's rounding, which is far below one image.
         if !self.single_pass && progress >= 1.0 - 1e-12 {
             return None;

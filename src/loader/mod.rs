@@ -37,7 +37,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use worker::{Job, Outcome, Shop, Slot, Task};
 
 /// Which part of every global batch is this process's.
@@ -187,10 +187,7 @@ impl Loader {
         let mut order = Order::new((!evaluate).then_some(seed), len, repeats);
         let state = builder.resume.unwrap_or_else(|| State::start(seed, len));
         course.check_state(&state)?;
-        if state.seed != seed {
-            let reason = format!("the state is of seed {}, this run has seed {seed}", state.seed);
-            return Err(Error::config("resume", reason));
-        }
+        check_seed(&state, seed)?;
         let last_magnitude = course.schedule.stages().last().expect("a schedule has stages").magnitude;
         let replay = replay::Buffer::default().rebuilt(
             &course,
@@ -300,6 +297,21 @@ impl Loader {
         Ok(())
     }
 
+    /// Goes to another place of the same run, as [`LoaderBuilder::resume`] does in another process. Batches made ahead are
+    /// thrown away; the workers and the counters stay.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the state is of another seed or data set; the loader then stays where it is.
+    pub fn go_to(&mut self, state: State) -> Result<()> {
+        self.course.check_state(&state)?;
+        check_seed(&state, self.shop.seed)?;
+        self.cancel();
+        self.empty = 0;
+        self.delivered = state.clone();
+        self.plan_from(state);
+        Ok(())
+    }
+
     /// Plans anew from `state` on: what was planned is cancelled.
     fn plan_from(&mut self, state: State) {
         self.planned = state;
@@ -332,6 +344,45 @@ impl Loader {
     /// Batches still to come on this rank, by stage index. Stages set by hand are taken as they stand.
     pub fn remaining_steps(&self) -> Vec<u64> {
         self.course.remaining(&self.delivered)
+    }
+
+    /// Batches still to come on this rank that begin before this share of the run's compute. Stages set by hand are taken as
+    /// they stand.
+    pub fn steps_before(&self, progress: f64) -> u64 {
+        self.steps_between(&self.delivered, progress)
+    }
+
+    /// The same from another place of the run.
+    pub fn steps_between(&self, state: &State, progress: f64) -> u64 {
+        self.course.walk(state.clone(), progress).0
+    }
+
+    /// Where the run stands when this share of its compute is first consumed, with no stage set by hand: for
+    /// [`Loader::go_to`].
+    pub fn state_at(&self, progress: f64) -> State {
+        self.course.walk(State::start(self.shop.seed, self.course.len), progress).1
+    }
+
+    /// Share of the run's compute consumed by the batches handed out, `0..=1`.
+    pub fn progress(&self) -> f64 {
+        self.course.progress(&self.delivered).min(1.0)
+    }
+
+    /// Waits for the batch that [`Iterator::next`] will give, at most for `timeout`: whether `next` has no worker to wait for
+    /// any more, since the batch is made or the run is over. For callers that have to look at something else in between.
+    pub fn wait(&mut self, timeout: Duration) -> bool {
+        // What keeps it from being planned is told by `next`.
+        if self.broken || self.plan_ahead().is_err() {
+            return true;
+        }
+        let Some(job) = self.jobs.front() else { return true };
+        if job.is_finished() {
+            return true;
+        }
+        let start = Instant::now();
+        let is_made = job.wait_timeout(timeout);
+        self.shop.sums.starved(start.elapsed());
+        is_made
     }
 
     /// Where the time went since the loader was built.
@@ -516,6 +567,14 @@ impl Loader {
             mixing,
         })
     }
+}
+
+/// Refuses the state of a run in another order.
+fn check_seed(state: &State, seed: u64) -> Result<()> {
+    if state.seed == seed {
+        return Ok(());
+    }
+    Err(Error::config("resume", format!("the state is of seed {}, this run has seed {seed}", state.seed)))
 }
 
 impl Iterator for Loader {

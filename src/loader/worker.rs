@@ -13,12 +13,11 @@ use crate::recipe::{Recipe, ReplayMode};
 use crate::rng::{Draw, Purpose};
 use crate::shape::Size;
 use crate::source::Source;
-use crossbeam::channel::{Receiver, Sender, bounded, select_biased};
-
+use crossbeam::channel::{Receiver, Select, Sender, bounded, select_biased};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How many other samples are tried in place of a bad one before the batch fails.
 const SUBSTITUTES: usize = 16;
@@ -103,6 +102,14 @@ impl Job {
     /// Blocks until every slot has its outcome.
     pub(super) fn wait(&self) {
         self.finished.recv().expect("the job holds a sender itself");
+    }
+
+    /// Blocks until every slot has its outcome, or `timeout` is over; whether they have.
+    pub(super) fn wait_timeout(&self, timeout: Duration) -> bool {
+        let mut select = Select::new();
+        select.recv(&self.finished);
+        // The message stays where it is: it is for `wait`.
+        select.ready_timeout(timeout).is_ok()
     }
 
     pub(super) fn is_finished(&self) -> bool {

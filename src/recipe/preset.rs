@@ -145,9 +145,9 @@ impl SchedulePreset {
     }
 
     /// Another schedule in place of this one, which takes its settings over but for those that belong to one schedule: the
-    /// crop and the released form, and where the other is a table, which says them itself, budget and batches, too.
-    #[cfg(feature = "cli")]
-    pub(crate) fn rename(&mut self, name: Option<&str>) {
+    /// crop and the released form, and where the other is a table, which says them itself, budget and batches, too. `None`
+    /// and the schedule's own name change nothing.
+    pub fn rename(&mut self, name: Option<&str>) {
         let Some(name) = name.filter(|name| *name != self.name) else { return };
         *self = Self { name: name.to_owned(), crop: None, released: false, ..self.clone() };
         if name.ends_with(".toml") {

@@ -40,7 +40,7 @@ pub const NAMES: [&str; 5] =
 
 /// Two shares of compute closer than this are one moment: sums of a run's costs end a few roundings beside a
 /// boundary. It is about the share of one image in a run of 200 epochs of ImageNet, far below one batch.
-const SAME_MOMENT: f64 = 1e-9;
+pub(crate) const SAME_MOMENT: f64 = 1e-9;
 
 fn check_sizes(base: u32, patch: u32) -> Result<()> {
     /// No image side beyond this is decoded by any decoder here; it also keeps products of sides far from overflow.
