@@ -1,7 +1,8 @@
 """Measures what Python adds to the Rust loader: the same images and batches, taken by `bandfeed bench loader` and by Python.
 
-The two take turns, each window in a process of its own, so that what else the machine does meets both alike. The processor time
-of an image hardly depends on it.
+The two take turns, each window in a process of its own, so that what else the machine does meets both alike. The last column is
+the share of the process's processor time that Python's own thread takes. It holds all that Python does, and what the Rust loop
+does on its thread as well, and hardly depends on what else runs.
 
 usage: python overhead.py SOURCE --bandfeed BIN [--sizes 224,96] [--workers 2] [--rounds 5] [--seconds 3]
 """
@@ -9,6 +10,7 @@ usage: python overhead.py SOURCE --bandfeed BIN [--sizes 224,96] [--workers 2] [
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import statistics
 import subprocess
@@ -32,7 +34,8 @@ def main() -> None:
     kinds: dict[str, Callable[[int], Rates]] = {"rust": lambda size: rust_window(options, size)}
     for consumer in options.consumers:
         kinds[consumer] = lambda size, consumer=consumer: child(options, consumer, size)  # type: ignore[misc]
-    print(f"{'size':>4}  {'consumer':14} {'images/s':>9} {'min':>6} {'max':>6} {'of rust':>8} {'CPU ms':>7} {'of rust':>8}")
+    print(f"{'size':>4}  {'consumer':14} {'images/s':>9} {'min':>6} {'max':>6} {'of rust':>8}", end=" ")
+    print(f"{'CPU ms':>7} {'of rust':>8} {'own thread':>11}")
     for size in options.sizes:
         rates: dict[str, list[Rates]] = {kind: [] for kind in kinds}
         for number in range(options.rounds):
@@ -48,11 +51,10 @@ def main() -> None:
                 for key in ("images_per_second", "cpu_ms_per_image")
             )
             spent = statistics.median(rate["cpu_ms_per_image"] for rate in rates[kind])
+            share = [rate["own_thread"] for rate in rates[kind] if "own_thread" in rate]
             median = statistics.median(speed)
-            print(
-                f"{size:4}  {kind:14} {median:9.0f} {min(speed):6.0f} {max(speed):6.0f} {relative:8.3f} {spent:7.3f} {cpu:8.3f}",
-                flush=True,
-            )
+            print(f"{size:4}  {kind:14} {median:9.0f} {min(speed):6.0f} {max(speed):6.0f} {relative:8.3f}", end=" ")
+            print(f"{spent:7.3f} {cpu:8.3f} {f'{statistics.median(share):11.2%}' if share else ''}", flush=True)
 
 
 def arguments() -> argparse.Namespace:
@@ -95,29 +97,26 @@ def python_window(options: argparse.Namespace, consumer: str, size: int) -> Rate
     import bandfeed
 
     library, _, dtype = consumer.partition(" ")
-    if library == "torch":
-        from torch import from_dlpack
-    else:
-        from numpy import from_dlpack
+    from_dlpack = importlib.import_module(library).from_dlpack
     loader = bandfeed.Loader(
         options.source,
         schedule=bandfeed.Schedule("constant", base=size, patch=16, batch_size=options.batch_size, epochs=1e9),
         workers=options.workers,
         prefetch=PREFETCH,
         on_bad_file="substitute",
-        dtype=dtype or "float32",
+        dtype=dtype or "float32",  # type: ignore[arg-type]
     )
     for _ in range(WARM_UP):
         next(loader)
-    seen, start, spent = 0, time.perf_counter(), time.process_time()
+    seen, start, spent, own = 0, time.perf_counter(), time.process_time(), time.thread_time()
     for batch in loader:
         images, labels, _ = batch
         images, labels = from_dlpack(images), from_dlpack(labels)
         seen += len(labels)
         if time.perf_counter() - start >= options.seconds:
             break
-    wall, cpu = time.perf_counter() - start, time.process_time() - spent
-    return {"images_per_second": seen / wall, "cpu_ms_per_image": 1000 * cpu / seen}
+    wall, cpu, own = time.perf_counter() - start, time.process_time() - spent, time.thread_time() - own
+    return {"images_per_second": seen / wall, "cpu_ms_per_image": 1000 * cpu / seen, "own_thread": own / cpu}
 
 
 if __name__ == "__main__":
