@@ -118,7 +118,7 @@ impl Images {
     /// All values, image by image, plane by plane, row by row.
     ///
     /// # Panics
-    /// If they are on a device ([`Images::on_device`]): nothing is copied unless the caller says so, by [`Images::download`].
+    /// If they are on a device (`on_device`): nothing is copied unless the caller says so, by `download`.
     pub fn as_slice(&self) -> &[f32] {
         match &self.data {
             Data::Host { values, .. } => values,
