@@ -127,6 +127,9 @@ fn from_named((name, argument, interpolation): &Named) -> PyResult<Op> {
     Ok(op)
 }
 
+/// Box (x, y, width, height), flip and operations of a sample.
+type Planned = ((u32, u32, u32, u32), bool, Vec<Named>);
+
 /// Seed, epoch and position of a sample.
 type Key = (u64, u64, u64);
 
@@ -188,7 +191,7 @@ fn planned(
     plan::train(key(sample), stage, magnitude, &recipe, size_of(sides)).or_raise()
 }
 
-/// Box (x, y, width, height), flip and operations that the loader plans for a sample.
+/// What the loader plans for a sample.
 #[pyfunction]
 fn training_plan(
     sides: Sides,
@@ -196,7 +199,7 @@ fn training_plan(
     recipe: &Bound<'_, PyAny>,
     sample: Key,
     magnitude: Option<f64>,
-) -> PyResult<((u32, u32, u32, u32), bool, Vec<Named>)> {
+) -> PyResult<Planned> {
     let plan = planned(sides, stage.get(), recipe, sample, magnitude)?;
     let region = plan.crop.region;
     let ops = plan.ops.iter().map(to_named).collect::<PyResult<_>>()?;

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import struct
+import zlib
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +42,18 @@ PICTURES = {
 def photograph(height: int, width: int, seed: int = 0) -> Image:
     """A scene large enough for crops."""
     return scene(height, width, seed)
+
+
+def as_png(image: Image) -> bytes:
+    """The image as a file, without an image library."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    height, width = image.shape[:2]
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    rows = b"".join(b"\0" + row.tobytes() for row in image)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def distance(first: npt.ArrayLike, second: npt.ArrayLike) -> float:

@@ -74,6 +74,7 @@ def test_any_layout_and_leading_axes_are_read_as_they_are():
     mirrored = IMAGE[:, ::-1]
     assert not mirrored.flags.c_contiguous
     assert (parts.normalize(mirrored) == parts.normalize(mirrored.copy())).all()
+    assert (parts.normalize(np.asfortranarray(IMAGE)) == parts.normalize(IMAGE)).all()
     swapped = planes.astype(planes.dtype.newbyteorder(">" if np.little_endian else "<"))
     assert (bandfeed.low_frequency_crop(swapped, 8) == cut).all()
     assert bandfeed.low_frequency_crop(planes[:0], 8).shape == (0, 3, 3, 8, 8)
