@@ -1,7 +1,7 @@
 //! Augmentation alone: what a policy draws, what an operation does, and what the loader would make of an image.
 
 use crate::errors::{self, OrRaise};
-use crate::functional::{render, size_of, transform, values};
+use crate::functional::{fits_stage, render, size_of, transform, values};
 use crate::schedule::Stage;
 use bandfeed::augment::{Augmenter, Interpolation, Op, Policy, Sampling};
 use bandfeed::plan::{self, SampleKey, SamplePlan};
@@ -188,6 +188,7 @@ fn planned(
 ) -> PyResult<SamplePlan> {
     let (recipe, stage) = (transform(recipe)?, &stage.0);
     let magnitude = magnitude.unwrap_or_else(|| recipe.magnitude_at(stage, stage.magnitude, stage.start));
+    fits_stage(stage, size_of(sides)).or_raise()?;
     plan::train(key(sample), stage, magnitude, &recipe, size_of(sides)).or_raise()
 }
 

@@ -32,6 +32,23 @@ pub(crate) fn size_of((height, width): Sides) -> Size {
     Size::new(width, height)
 }
 
+/// Refuses a result, or what is made on the way to it, that would take more memory than a large image does.
+pub(crate) fn fits(what: &str, width: u32, height: u32) -> bandfeed::Result<()> {
+    let most = Limits::default().max_pixels;
+    if u64::from(width) * u64::from(height) <= most {
+        return Ok(());
+    }
+    let reason = format!("{height}x{width} values: at most {most} are made");
+    Err(Error::Config { what: what.into(), reason })
+}
+
+/// The same of all that a stage makes of an image.
+pub(crate) fn fits_stage(stage: &bandfeed::Stage, size: Size) -> bandfeed::Result<()> {
+    let side = stage.base.max(stage.band);
+    fits("stage", side, side)?;
+    fits("stage", side, size.height)
+}
+
 /// Runs `work` without the interpreter's lock; its values as Python's.
 pub(crate) fn values<'py, T: NoUninit + Send>(
     py: Python<'py>,
@@ -110,6 +127,10 @@ fn decode<'py>(
         let header = decoder.header(&bytes).map_err(refused)?;
         let region = region.map_or(Rect::whole(header.size), |(x, y, width, height)| Rect { x, y, width, height });
         inside("region", region, header.size)?;
+        if let Some((height, width)) = size {
+            fits("size", width, height)?;
+            fits("size", width, region.height)?;
+        }
         let (pixels, warning) = match size.map(size_of) {
             None if region == Rect::whole(header.size) => {
                 let pixels = decoder.decode(&bytes).map_err(refused)?;
@@ -169,6 +190,11 @@ fn resized_crop<'py>(
         let size = size_of(sides);
         View::packed(pixels, size).check()?;
         inside("box", part, size)?;
+        fits("size", to.1, to.0)?;
+        fits("size", to.1, height)?;
+        if let Some(band) = band {
+            fits("band", band, band.max(to.0))?;
+        }
         let stride = 3 * size.width as usize;
         let view =
             View { pixels: &pixels[y as usize * stride + 3 * x as usize..], stride, size: Size::new(width, height) };
@@ -192,7 +218,9 @@ fn low_frequency_crop<'py>(
 ) -> PyResult<Bound<'py, PyByteArray>> {
     let (size, band) = (size_of(sides), size_of(band));
     match (crop.parse().or_raise()?, dtype) {
+        // Each axis has a matrix.
         (BandCrop::Fourier { grid }, "float32") => values(py, || {
+            fits("band", band.height, size.height).and_then(|()| fits("band", band.width, size.width))?;
             let planes = cast::<f32>(bytes);
             let mut fourier = Fourier::new(size, band, grid)?;
             let mut out = vec![0.0; (planes.len() as u64 / size.pixels() * band.pixels()) as usize];
@@ -200,6 +228,7 @@ fn low_frequency_crop<'py>(
             Ok(out)
         }),
         (BandCrop::Fourier { grid }, "float64") => values(py, || {
+            fits("band", band.height, size.height).and_then(|()| fits("band", band.width, size.width))?;
             let planes = cast::<f64>(bytes);
             let fourier = Fourier::new(size, band, grid)?;
             let mut out = vec![0.0; (planes.len() as u64 / size.pixels() * band.pixels()) as usize];
@@ -211,6 +240,7 @@ fn low_frequency_crop<'py>(
                 let reason = format!("{}x{}: a Lanczos band is square", band.height, band.width);
                 return Err(Error::Config { what: "band".into(), reason });
             }
+            fits("band", band.width, band.height.max(size.height))?;
             let mut out = Vec::new();
             for image in images(bytes, size)? {
                 out.extend(lanczos(View::packed(image, size), band.width)?.pixels);
@@ -270,6 +300,7 @@ fn evaluation_transform<'py>(
     let (recipe, stage) = (transform(recipe)?, &stage.get().0);
     values(py, || {
         let size = size_of(sides);
+        fits_stage(stage, size)?;
         render(pixels, size, &plan::eval(stage, &recipe, size)?)
     })
 }

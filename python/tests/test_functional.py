@@ -199,6 +199,17 @@ def argument_errors():
     yield "augment", lambda: parts.apply_operation(IMAGE, "Color", float("nan"))
     yield "interpolation", lambda: parts.apply_operation(IMAGE, "Rotate", 3, interpolation="area")
     yield "fill", lambda: parts.apply_operation(IMAGE, "Rotate", 3, fill=(0, 0, 256))
+    for side in (0, 10_001, 2**31, 2**32 - 1):
+        stage = Stage(base=side, band=side, batch_size=1)
+        what = "stage" if side else "crop.window"
+        yield what, lambda stage=stage: parts.evaluation_transform(IMAGE, stage=stage)
+        yield what, lambda stage=stage: parts.training_transform(IMAGE, stage=stage)
+    yield "band", lambda: parts.training_transform(IMAGE, stage=Stage(base=32, band=0, batch_size=1))
+    yield "size", lambda: bandfeed.decode(DATA, size=2**31)
+    yield "size", lambda: bandfeed.resized_crop(IMAGE, (0, 0, 4, 4), (1, 2**32 - 1))
+    yield "band", lambda: bandfeed.resized_crop(IMAGE, (0, 0, 4, 4), 8, band=2**31)
+    yield "band", lambda: bandfeed.low_frequency_crop(np.zeros((1, 200_000), np.float32), (1, 100_000))
+    yield "band", lambda: bandfeed.low_frequency_crop(IMAGE, 2**31, crop="lanczos")
     yield "recipe", lambda: parts.evaluation_transform(IMAGE, recipe="plane")
     yield "recipe.scale", lambda: parts.training_plan(224, recipe={"scale": [0.5, 2.0]})
 
