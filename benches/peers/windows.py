@@ -2,6 +2,7 @@
 
 usage: python windows.py LOADER SOURCE --size 224 --workers 2 --images 2048
 """
+
 import argparse
 import json
 import math
@@ -92,12 +93,14 @@ def torchvision(options):
 def plain_transform(size):
     from torchvision import transforms
 
-    return transforms.Compose([
-        transforms.RandomResizedCrop(size, interpolation=transforms.InterpolationMode.BILINEAR),
-        transforms.RandomHorizontalFlip(),
-        transforms.ToTensor(),
-        transforms.Normalize(MEAN, STD),
-    ])
+    return transforms.Compose(
+        [
+            transforms.RandomResizedCrop(size, interpolation=transforms.InterpolationMode.BILINEAR),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize(MEAN, STD),
+        ]
+    )
 
 
 def augmenting_transform(options):
@@ -123,12 +126,14 @@ def tensors(options):
     from torchvision.io import ImageReadMode, decode_image, read_file
     from torchvision.transforms import v2
 
-    transform = v2.Compose([
-        v2.RandomResizedCrop(options.size, antialias=True),
-        v2.RandomHorizontalFlip(),
-        v2.ToDtype(torch.float32, scale=True),
-        v2.Normalize(MEAN, STD),
-    ])
+    transform = v2.Compose(
+        [
+            v2.RandomResizedCrop(options.size, antialias=True),
+            v2.RandomHorizontalFlip(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(MEAN, STD),
+        ]
+    )
     return image_folder(options, transform, lambda path: decode_image(read_file(path), ImageReadMode.RGB))
 
 

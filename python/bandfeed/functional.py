@@ -365,9 +365,7 @@ def rand_augment(
     array, is_torch = to_numpy(image, "image")
     pixels, sides = pixels_of(array)
     drawn = _native.draw_operations(policy, (seed, epoch, position), magnitude, interpolation, sides)
-    return from_bytes(
-        _native.apply_operations(pixels, sides, drawn, color_of(fill, "fill")), "uint8", array.shape, is_torch
-    )
+    return from_bytes(_native.apply_operations(pixels, sides, drawn, color_of(fill, "fill")), "uint8", array.shape, is_torch)
 
 
 def _stage(size: int) -> Stage:
