@@ -300,7 +300,8 @@ def apply_operations(image: Any, operations: Sequence[Operation], *, fill: tuple
         ``(H, W, 3)`` uint8. Pillow's bytes, but for bilinear and bicubic geometry, where a value may be the next one.
     """
     array, is_torch = to_numpy(image, "image")
-    named = [(operation.name, operation.argument, operation.interpolation) for operation in operations]
+    checked = (Operation(*operation) for operation in operations)
+    named = [(operation.name, operation.argument, operation.interpolation) for operation in checked]
     out = _native.apply_operations(*pixels_of(array), named, color_of(fill, "fill"))
     return from_bytes(out, "uint8", array.shape, is_torch)
 

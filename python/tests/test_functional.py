@@ -99,6 +99,7 @@ def test_rand_augment_is_its_operations_in_order():
         result = bandfeed.rand_augment(IMAGE, position=position, interpolation="random")
         assert (result == expected).all(), operations
         assert (parts.apply_operations(IMAGE, operations) == expected).all()
+        assert (parts.apply_operations(IMAGE, [tuple(operation) for operation in operations]) == expected).all()
 
 
 def test_the_magnitude_from_outside_goes_before_the_policys_own():
