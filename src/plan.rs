@@ -153,16 +153,27 @@ pub fn train(key: SampleKey, stage: &Stage, magnitude: f64, recipe: &Recipe, siz
     })
 }
 
-/// The policy's operations, then the jitter's. Lengths in pixels are those of the size that they run at.
-fn augmentation(key: SampleKey, stage: &Stage, magnitude: f64, recipe: &Recipe) -> Result<Ops> {
-    let base = Size::square(stage.base);
+/// The operations that [`train`] plans for `key`: the policy's, then the jitter's.
+///
+/// `magnitude` is RandAugment's mean; `size` that of the image they will run on, which translations by pixels are shares of.
+///
+/// # Errors
+/// [`Error::Config`] if the recipe makes more operations than an image can have, or for a magnitude that is negative or not
+/// finite where the policy follows it.
+pub fn operations(key: SampleKey, magnitude: f64, recipe: &Recipe, size: Size) -> Result<Ops> {
     let mut ops = match &recipe.augment {
-        Some(policy) => policy.draw(&mut key.draw(Purpose::Augment), magnitude, recipe.interpolation, base)?,
+        Some(policy) => policy.draw(&mut key.draw(Purpose::Augment), magnitude, recipe.interpolation, size)?,
         None => Ops::NONE,
     };
     if recipe.jitter.most() > 0 {
         recipe.jitter.draw(&mut key.draw(Purpose::Jitter), &mut ops)?;
     }
+    Ok(ops)
+}
+
+/// The same for a stage: lengths in pixels are those of the size that they run at.
+fn augmentation(key: SampleKey, stage: &Stage, magnitude: f64, recipe: &Recipe) -> Result<Ops> {
+    let mut ops = operations(key, magnitude, recipe, Size::square(stage.base))?;
     if recipe.augment_at == AugmentAt::Band {
         let scale = (f64::from(stage.band) / f64::from(stage.base)) as f32;
         for op in ops.as_mut_slice() {

@@ -1,4 +1,4 @@
-"""Measures bandfeed beside torchvision: JPEG files to batches of normalised crops, images a second.
+"""Measures bandfeed beside other loaders: JPEG files to batches of normalised crops, images a second.
 
 Both read the same images from the page cache and make the same thing: random resized crop to a square with an antialiased
 bilinear filter, flip, float32 (64, 3, S, S) normalised, shuffled. In each round all variants take their turn at each size,
@@ -6,6 +6,8 @@ and the next round goes through them the other way round, so that a change of th
 
 With --augment POLICY the reference is torchvision with timm's augmentation, and both do what EfficientTrain++ trains on: random
 resized crop to 224 with a bicubic filter, flip, the policy on 8-bit pixels, below 224 a Lanczos resize to S, float32 normalised.
+
+Loaders that are used from Python are run by windows.py.
 
 usage: DIR/venv/bin/python compare.py --bandfeed BIN --folder DIR/images --tar SHARD.tar --out RECORD
        (see README.md; without --bandfeed only torchvision is measured)
@@ -18,26 +20,21 @@ import platform
 import statistics
 import subprocess
 import sys
-import time
 from importlib import metadata
 from pathlib import Path
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TORCHVISION = "torchvision"  # with timm's augmentation, if any
 BASE = 224
 BAND = f"bandfeed, band of a {BASE} px crop"  # what a curriculum's stage is; torchvision has no such thing
 PACKED_BAND = f"bandfeed, packed, band of a {BASE} px crop"
 ON_BAND = "bandfeed, augmented on the band"  # its short cut for slow processors: not the same pixels
-WARM_UP = 512  # images, outside the clock: worker start, first batches
 
 
 def main():
     options = arguments()
-    if options.child:
-        print(json.dumps(torchvision_window(options, options.child)))
-        return
     warm_page_cache(options)
-    variants = {TORCHVISION: run_torchvision}
+    variants = {TORCHVISION: lambda options, size: run_window(options, size, "torchvision")}
+    variants |= in_python(options)
     if options.bandfeed and options.augment:
         variants["bandfeed, folder"] = lambda options, size: run_bandfeed(options, options.folder, size, BASE)
         if options.tar:
@@ -85,12 +82,17 @@ def arguments():
     parser.add_argument("--workers", type=positive, default=2, help="worker processes or threads (2)")
     parser.add_argument("--batch-size", type=positive, default=64)
     parser.add_argument("--rounds", type=positive, default=5)
-    parser.add_argument("--images", type=positive, default=2048, help="images in one timed window of torchvision (2048)")
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of one timed window of bandfeed (5)")
+    parser.add_argument("--images", type=positive, default=2048, help="images in one timed window of the others (2048)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of one timed window of the bandfeed program (5)")
     parser.add_argument("--augment", metavar="POLICY", help="for example rand-m9-mstd0.5-inc1; needs timm")
     parser.add_argument("--out", help="write OUT.md and OUT.json")
-    parser.add_argument("--child", type=int, metavar="SIZE", help=argparse.SUPPRESS)  # one run, in a process of its own
-    return parser.parse_args()
+    parser.add_argument("--binding", action="store_true", help="bandfeed.torch too, of this Python's environment")
+    parser.add_argument("--tensors", action="store_true", help="torchvision's decode_image and transforms.v2 too")
+    parser.add_argument("--dali", metavar="PYTHON", help="DALI on the CPU too, of this Python's environment")
+    options = parser.parse_args()
+    if options.augment and (options.tensors or options.dali):
+        parser.error("--augment is compared with timm's, which is not in --tensors or --dali")
+    return options
 
 
 def positive(text):
@@ -127,9 +129,27 @@ def run_bandfeed(options, source, size, base=None, augment_at="base"):
     return {key: float(rows[0][key]) for key in ("images_per_second", "cpu_ms_per_image") if key in rows[0]}
 
 
-def run_torchvision(options, size):
-    command = [sys.executable, __file__, "--child", size, "--folder", options.folder, "--workers", options.workers]
-    command += ["--batch-size", options.batch_size, "--images", options.images]
+def in_python(options):
+    """Loaders that are asked for beside torchvision's, as names and runs."""
+    variants = {}
+    if options.tensors:
+        variants["torchvision v2, decode_image"] = lambda options, size: run_window(options, size, "tensors")
+    if options.dali:
+        variants["DALI, CPU"] = lambda options, size: run_window(options, size, "dali", python=options.dali)
+    if options.binding:
+        variants["bandfeed.torch, folder"] = lambda options, size: run_window(options, size, "binding")
+        if options.tar:
+            variants["bandfeed.torch, tar"] = lambda options, size: run_window(options, size, "binding", options.tar)
+        if options.packed:
+            packed = options.packed
+            variants["bandfeed.torch, packed"] = lambda options, size: run_window(options, size, "binding", packed)
+    return variants
+
+
+def run_window(options, size, loader, source=None, python=sys.executable):
+    """One window of a loader that is used from Python, in a process of its own."""
+    command = [python, Path(__file__).with_name("windows.py"), loader, source or options.folder, "--size", size]
+    command += ["--workers", options.workers, "--batch-size", options.batch_size, "--images", options.images]
     command += ["--augment", options.augment] if options.augment else []
     return json.loads(output(command))
 
@@ -140,80 +160,6 @@ def output(command):
     if done.returncode != 0:
         raise SystemExit(f"exit status {done.returncode}: {' '.join(command)}")
     return done.stdout
-
-
-def torchvision_window(options, size):
-    """ImageFolder and DataLoader as torchvision's training reference uses them."""
-    import multiprocessing
-
-    import torch
-    from torch.utils.data import DataLoader
-    from torchvision.datasets import ImageFolder
-
-    transform = augmenting_transform(options.augment, size) if options.augment else plain_transform(size)
-    data = ImageFolder(options.folder, transform=transform)
-    # One long epoch: between two, the workers would stand still. It goes on after the clock has stopped, so that all of
-    # the window is made by busy workers.
-    wanted = WARM_UP + options.images + 8 * options.workers * options.batch_size
-    data.samples = data.samples * -(-wanted // len(data.samples))
-    loader = DataLoader(
-        data,
-        batch_size=options.batch_size,
-        shuffle=True,
-        num_workers=options.workers,
-        persistent_workers=True,
-        drop_last=True,
-    )
-    seen, start = 0, None
-    for images, _ in loader:
-        if images.shape != (options.batch_size, 3, size, size) or images.dtype != torch.float32:
-            raise SystemExit(f"unexpected batch {images.dtype} {tuple(images.shape)}")
-        seen += len(images)
-        if start is None and seen >= WARM_UP:
-            team = [os.getpid(), *(worker.pid for worker in multiprocessing.active_children())]
-            start, spent, first = time.perf_counter(), cpu_seconds(team), seen
-        elif start is not None and seen - first >= options.images:
-            count, wall, cpu = seen - first, time.perf_counter() - start, cpu_seconds(team) - spent
-            return {"images_per_second": count / wall, "cpu_ms_per_image": 1000 * cpu / count}
-    raise SystemExit("the images ended before the window did")
-
-
-def plain_transform(size):
-    from torchvision import transforms
-
-    return transforms.Compose([
-        transforms.RandomResizedCrop(size, interpolation=transforms.InterpolationMode.BILINEAR),
-        transforms.RandomHorizontalFlip(),
-        transforms.ToTensor(),
-        transforms.Normalize(MEAN, STD),
-    ])
-
-
-def augmenting_transform(policy, size):
-    """timm's training transform at 224 without erasing; below that with EfficientTrain++'s Lanczos resize in it."""
-    from timm.data.auto_augment import rand_augment_transform
-    from torchvision import transforms
-
-    mean = tuple(min(255, round(255 * value)) for value in MEAN)
-    parameters = {"translate_const": int(BASE * 0.45), "img_mean": mean, "interpolation": 3}  # 3: bicubic
-    steps = [
-        transforms.RandomResizedCrop(BASE, interpolation=transforms.InterpolationMode.BICUBIC),
-        transforms.RandomHorizontalFlip(),
-        rand_augment_transform(policy, parameters),
-    ]
-    if size < BASE:
-        steps.append(transforms.Resize(size, interpolation=transforms.InterpolationMode.LANCZOS))
-    return transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
-
-
-def cpu_seconds(processes):
-    """What these processes have had of the processor. On a busy machine it tells more than the wall clock."""
-    ticks = 0
-    for process in processes:
-        # proc(5): after the name in parentheses, user and system time are the 12th and 13th fields.
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def warm_page_cache(options):
@@ -260,6 +206,11 @@ def environment(options):
     files = [path for path in options.folder.rglob("*.*") if path.is_file()]
     names = ("torch", "torchvision", "pillow", *(["timm"] if options.augment else []))
     versions = {name: metadata.version(name) for name in names}
+    if options.binding:
+        versions["bandfeed.torch"] = metadata.version("bandfeed")
+    if options.dali:
+        script = "import nvidia.dali; print(nvidia.dali.__version__)"
+        versions["DALI"] = output([options.dali, "-c", script]).strip()
     if options.bandfeed:
         versions["bandfeed"] = output([options.bandfeed, "--version"]).split()[-1]
     return {
@@ -273,9 +224,13 @@ def environment(options):
         "commit": commit(),
         "images": len(files),
         "mean_bytes": round(sum(path.stat().st_size for path in files) / max(1, len(files))),
-        # Absolute paths say nothing to another reader.
-        "command": " ".join(["compare.py", *(Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:])]),
+        "command": " ".join(["compare.py", *map(short, sys.argv[1:])]),
     }
+
+
+def short(word):
+    """A word of the command line. Absolute paths say nothing to another reader."""
+    return Path(word).name if Path(word).is_absolute() else word
 
 
 def cpu_model():

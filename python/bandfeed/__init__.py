@@ -7,6 +7,7 @@
 ...     images = torch.from_dlpack(images)  # no copy
 
 ``bandfeed.torch.DataLoader`` gives torch tensors an epoch at a time, ``bandfeed.numpy.DataLoader`` NumPy arrays.
+``bandfeed.functional`` has the parts alone: what happens to an image, to be checked against code of your own.
 """
 
 from bandfeed._native import Batch, Mixing, Schedule, Stage, Tensor, __version__
@@ -23,6 +24,7 @@ from bandfeed.errors import (
     TrainingError,
     WorkerError,
 )
+from bandfeed.functional import decode, low_frequency_crop, rand_augment, resized_crop
 from bandfeed.loader import BadFile, Controller, Loader
 
 __all__ = [
@@ -46,4 +48,8 @@ __all__ = [
     "TrainingError",
     "WorkerError",
     "__version__",
+    "decode",
+    "low_frequency_crop",
+    "rand_augment",
+    "resized_crop",
 ]

@@ -286,3 +286,63 @@ class Loader:
     def samples(self) -> int: ...
     @property
     def is_evaluation(self) -> bool: ...
+
+# What `bandfeed.functional` calls: arrays are bytes in C order; sides are (height, width), boxes (x, y, width, height),
+# samples (seed, epoch, position), operations (name, argument, interpolation).
+def decode(
+    data: bytes | str,
+    region: tuple[int, int, int, int] | None,
+    size: tuple[int, int] | None,
+    filter: str,
+    fidelity: str,
+    strict: bool,
+    max_pixels: int | None,
+) -> tuple[int, int, bytearray]: ...
+def resized_crop(
+    pixels: bytes,
+    sides: tuple[int, int],
+    part: tuple[int, int, int, int],
+    to: tuple[int, int],
+    filter: str,
+    band: int | None,
+) -> bytearray: ...
+def low_frequency_crop(
+    bytes: bytes, dtype: str, sides: tuple[int, int], band: tuple[int, int], crop: str
+) -> bytearray: ...
+def normalize(
+    pixels: bytes,
+    sides: tuple[int, int],
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+) -> bytearray: ...
+def evaluation_transform(
+    pixels: bytes, sides: tuple[int, int], stage: Stage, recipe: str | dict[str, Any]
+) -> bytearray: ...
+def draw_operations(
+    policy: str,
+    sample: tuple[int, int, int],
+    magnitude: float | None,
+    interpolation: str,
+    sides: tuple[int, int],
+) -> list[tuple[str, float | None, str | None]]: ...
+def apply_operations(
+    pixels: bytes,
+    sides: tuple[int, int],
+    operations: list[tuple[str, float | None, str | None]],
+    fill: tuple[int, int, int],
+) -> bytearray: ...
+def training_plan(
+    sides: tuple[int, int],
+    stage: Stage,
+    recipe: str | dict[str, Any],
+    sample: tuple[int, int, int],
+    magnitude: float | None,
+) -> tuple[tuple[int, int, int, int], bool, list[tuple[str, float | None, str | None]]]: ...
+def training_transform(
+    pixels: bytes,
+    sides: tuple[int, int],
+    stage: Stage,
+    recipe: str | dict[str, Any],
+    sample: tuple[int, int, int],
+    magnitude: float | None,
+) -> bytearray: ...

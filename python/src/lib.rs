@@ -6,6 +6,7 @@
 //!
 //! The interpreter's lock is never held while the loader is waited for, and no thread of the loader ever asks for it.
 
+mod augment;
 mod batch;
 mod dlpack;
 mod errors;
@@ -25,5 +26,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     schedule::register(module)?;
     batch::register(module)?;
     loader::register(module)?;
-    functional::register(module)
+    functional::register(module)?;
+    augment::register(module)
 }
