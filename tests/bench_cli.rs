@@ -208,7 +208,7 @@ fn mistakes_are_refused_with_what_there_is() {
     let (folder, train) = demo_folder();
     let nowhere = folder.path().join("none").join("plot.png");
     for (words, hint) in [
-        (&["--engine", "gpu"][..], "[possible values: cpu]"),
+        (&["--engine", "gpu"][..], "use cpu, wgpu, wgpu:NAME or auto"),
         (&["--cache", "icy"], "[possible values: warm, cold, both]"),
         (&["--plot", "plot.jpg"], "ends in .png"),
         (&["--plot", nowhere.to_str().unwrap()], "there is no folder"),
