@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal, SupportsIndex, final
 
 import numpy.typing as npt
 
+__all__: list[str]
 __version__: str
 
 @final
@@ -306,18 +307,14 @@ def resized_crop(
     filter: str,
     band: int | None,
 ) -> bytearray: ...
-def low_frequency_crop(
-    bytes: bytes, dtype: str, sides: tuple[int, int], band: tuple[int, int], crop: str
-) -> bytearray: ...
+def low_frequency_crop(bytes: bytes, dtype: str, sides: tuple[int, int], band: tuple[int, int], crop: str) -> bytearray: ...
 def normalize(
     pixels: bytes,
     sides: tuple[int, int],
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
 ) -> bytearray: ...
-def evaluation_transform(
-    pixels: bytes, sides: tuple[int, int], stage: Stage, recipe: str | dict[str, Any]
-) -> bytearray: ...
+def evaluation_transform(pixels: bytes, sides: tuple[int, int], stage: Stage, recipe: str | dict[str, Any]) -> bytearray: ...
 def draw_operations(
     policy: str,
     sample: tuple[int, int, int],
