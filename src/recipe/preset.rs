@@ -3,7 +3,7 @@
 use super::Recipe;
 use crate::error::{Error, Result};
 use crate::nearest;
-use crate::schedule::{EarlyBatch, ModelRow, Options, Schedule, released};
+use crate::schedule::{EarlyBatch, ModelRow, Options, Prog, Schedule, released};
 use crate::shape::BandCrop;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -85,6 +85,9 @@ pub struct SchedulePreset {
     /// Stages rounded to whole epochs, as EfficientTrain++'s released scripts do ([`Schedule::released`]).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub released: bool,
+    /// [`Options::prog`]: what `auto_prog` is made of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prog: Option<Prog>,
 }
 
 impl Default for SchedulePreset {
@@ -101,6 +104,7 @@ impl Default for SchedulePreset {
             replay: None,
             early_batch: None,
             released: false,
+            prog: None,
         }
     }
 }
@@ -141,6 +145,7 @@ impl SchedulePreset {
             replay: self.replay.unwrap_or(standard.replay),
             early_batch: self.early_batch.unwrap_or(standard.early_batch),
             step_batch: self.step_batch.or(standard.step_batch),
+            prog: self.prog.unwrap_or(standard.prog),
         }
     }
 
