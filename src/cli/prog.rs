@@ -1,6 +1,8 @@
 //! The options of `auto_prog`.
 
 use crate::recipe::SchedulePreset;
+#[cfg(feature = "train")]
+use crate::schedule::Schedule;
 use crate::schedule::{Prog, TokensBy};
 use crate::{Error, Result};
 
@@ -101,6 +103,18 @@ pub(super) fn is_auto_prog(name: &str) -> bool {
     name.replace('-', "_") == "auto_prog"
 }
 
+/// The decay of a running mean to grow from where none is given: over a fiftieth of the run's steps, as the slowest of the
+/// published means is over 2 of 100 epochs (`autoprog.md` §3), to two digits.
+#[cfg(feature = "train")]
+pub(super) fn decay_to_grow_from(schedule: &Schedule, images: u64) -> f64 {
+    let images = schedule.images(images).into_iter().zip(schedule.stages());
+    let steps: f64 = images.map(|(n, stage)| n as f64 / stage.effective_batch() as f64).sum();
+    let share = (50.0 / steps).clamp(1e-6, 0.5);
+    let unit = 10f64.powf(share.log10().floor() - 1.0);
+    // Written as a person would: 0.998, not what is left of it in binary.
+    format!("{:.8}", 1.0 - (share / unit).round() * unit).parse().expect("it was a number")
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::fit::Fit;
@@ -127,5 +141,17 @@ mod tests {
         assert_eq!((first.band, first.side(), first.growth.augment), (224, 128, false));
         let error = schedule(&["constant", "--layers", "18"]).expect_err("constant does not grow").to_string();
         assert!(error.starts_with("schedule.prog: "), "{error}");
+    }
+
+    #[cfg(feature = "train")]
+    #[test]
+    fn the_mean_to_grow_from_is_over_a_fiftieth_of_the_run() {
+        let decay = |images, epochs| {
+            let options = crate::schedule::Options { batch_size: 100, epochs, ..Default::default() };
+            decay_to_grow_from(&Schedule::auto_prog(&options).unwrap().with_image_epochs(epochs).unwrap(), images)
+        };
+        // 12800 images in batches of 100 for 100 epochs: 12800 steps, 256 of them.
+        assert_eq!(decay(12_800, 100.0), 0.9961);
+        assert_eq!(decay(100, 10.0), 0.5);
     }
 }
