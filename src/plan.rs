@@ -1,10 +1,10 @@
 //! The plan of one sample: every random number is drawn here, on the host, before an engine runs.
 
-use crate::augment::{Op, Ops};
+use crate::augment::{Op, Ops, Policy};
 use crate::decode::Fidelity;
-use crate::erase::Erasures;
+use crate::erase::{Erasing, Erasures};
 use crate::error::{Error, Result};
-use crate::recipe::{AugmentAt, IMAGENET_FILL, IMAGENET_MEAN, IMAGENET_STD, Recipe};
+use crate::recipe::{AugmentAt, IMAGENET_FILL, IMAGENET_MEAN, IMAGENET_STD, Magnitude, Recipe};
 use crate::rng::{Draw, Purpose, mix};
 use crate::schedule::Stage;
 use crate::shape::{BandCrop, Filter, Rect, Size};
@@ -123,7 +123,9 @@ pub fn train(key: SampleKey, stage: &Stage, magnitude: f64, recipe: &Recipe, siz
     not_empty(size)?;
     let band = band(stage);
     let output = Size::square(stage.band);
-    let (erasures, erase_before_band) = match &recipe.erasing {
+    let growth = &stage.growth;
+    let erasing = recipe.erasing.map(|own| Erasing { probability: growth.erasing.unwrap_or(own.probability), ..own });
+    let (erasures, erase_before_band) = match &erasing {
         None => (Erasures::NONE, false),
         Some(erasing) => {
             let base = recipe.augment_at == AugmentAt::Base;
@@ -134,7 +136,7 @@ pub fn train(key: SampleKey, stage: &Stage, magnitude: f64, recipe: &Recipe, siz
     };
     Ok(SamplePlan {
         crop: ResizedCrop {
-            region: random_crop(&mut key.draw(Purpose::Crop), size, recipe.scale, recipe.ratio),
+            region: random_crop(&mut key.draw(Purpose::Crop), size, growth.scale.unwrap_or(recipe.scale), recipe.ratio),
             grid: Size::square(stage.base),
             window: Rect::whole(Size::square(stage.base)),
             filter: recipe.filter,
@@ -161,7 +163,11 @@ pub fn train(key: SampleKey, stage: &Stage, magnitude: f64, recipe: &Recipe, siz
 /// [`Error::Config`] if the recipe makes more operations than an image can have, or for a magnitude that is negative or not
 /// finite where the policy follows it.
 pub fn operations(key: SampleKey, magnitude: f64, recipe: &Recipe, size: Size) -> Result<Ops> {
-    let mut ops = match &recipe.augment {
+    drawn(key, recipe.augment.as_ref(), magnitude, recipe, size)
+}
+
+fn drawn(key: SampleKey, policy: Option<&Policy>, magnitude: f64, recipe: &Recipe, size: Size) -> Result<Ops> {
+    let mut ops = match policy {
         Some(policy) => policy.draw(&mut key.draw(Purpose::Augment), magnitude, recipe.interpolation, size)?,
         None => Ops::NONE,
     };
@@ -173,7 +179,11 @@ pub fn operations(key: SampleKey, magnitude: f64, recipe: &Recipe, size: Size) -
 
 /// The same for a stage: lengths in pixels are those of the size that they run at.
 fn augmentation(key: SampleKey, stage: &Stage, magnitude: f64, recipe: &Recipe) -> Result<Ops> {
-    let mut ops = operations(key, magnitude, recipe, Size::square(stage.base))?;
+    // A stage may turn a policy off whose strength is the stage's own to say.
+    let by_stage = matches!(recipe.magnitude, Magnitude::Stage | Magnitude::Staircase);
+    let off = |policy: &&Policy| !stage.growth.augment && by_stage && policy.follows_magnitude();
+    let policy = recipe.augment.as_ref().filter(|policy| !off(policy));
+    let mut ops = drawn(key, policy, magnitude, recipe, Size::square(stage.base))?;
     if recipe.augment_at == AugmentAt::Band {
         let scale = (f64::from(stage.band) / f64::from(stage.base)) as f32;
         for op in ops.as_mut_slice() {

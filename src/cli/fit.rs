@@ -1,5 +1,6 @@
 //! The options that fit a schedule to a run, for every command that takes a schedule.
 
+use super::prog::ProgArgs;
 use crate::recipe::SchedulePreset;
 use crate::schedule::{EarlyBatch, Schedule, released::Reuse};
 use crate::{BandCrop, Error, Result};
@@ -45,6 +46,9 @@ pub struct Fit {
     /// Round stages to whole epochs as EfficientTrain++'s released scripts do.
     #[arg(long, conflicts_with = "image_epochs")]
     pub released: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a flattened group's documentation would replace the command's")]
+    pub prog: ProgArgs,
 }
 
 impl From<&SchedulePreset> for Fit {
@@ -66,6 +70,7 @@ impl From<&SchedulePreset> for Fit {
             replay,
             early_batch,
             released,
+            prog: ProgArgs::from(preset),
         }
     }
 }
@@ -77,6 +82,7 @@ impl Fit {
     /// As [`Schedule::named`]; [`Error::Config`] also if a TOML table says otherwise than an option, or if `released` is
     /// asked of a schedule that has no released form.
     pub fn schedule(&self, name: &str, recipe: &SchedulePreset) -> Result<Schedule> {
+        self.prog.check(name)?;
         let preset = self.over(name, recipe);
         if name.ends_with(".toml") {
             self.agrees_with(name, &SchedulePreset { step_batch: None, ..preset.clone() }.schedule()?)?;
@@ -104,6 +110,7 @@ impl Fit {
             early_batch: self.early_batch.or(recipe.early_batch),
             // A budget in passes is for the exact form.
             released: self.released || (recipe.released && self.image_epochs.is_none()),
+            prog: self.prog.over(recipe.prog),
             name: recipe.name,
         }
     }

@@ -12,7 +12,9 @@ use crate::loader::{BadFile, Loader, OnBadFile, State};
 use crate::recipe::{Recipe, TrainPreset};
 use crate::schedule::{LearningRate, Schedule, Stage};
 use crate::source::Source;
-use crate::train::{self, AdamWConfig, Checkpoints, Device, Init, Pass, Run, Summary, TrainConfig, Trainer, VitConfig};
+use crate::train::{
+    self, AdamWConfig, Checkpoints, Device, GrowthConfig, Init, Pass, Run, Summary, TrainConfig, Trainer, VitConfig,
+};
 use burn::module::Module;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -76,7 +78,10 @@ impl Job {
         let train = open(name)?;
         let val = settings.source.val.as_deref().map(open).transpose()?;
         let (preset, loader, run) = (&settings.train, &settings.loader, &settings.run);
-        let config = train_config(preset, schedule.patch(), preset.warmup_under(&schedule), train.classes().len())?;
+        let mut config = train_config(preset, schedule.patch(), preset.warmup_under(&schedule), train.classes().len())?;
+        if schedule.depth().is_some() && config.growth.mogrow.needs_mean() && config.ema.is_empty() {
+            config.ema.push(super::prog::decay_to_grow_from(&schedule, train.len() as u64));
+        }
         if let Some(meant) = preset.lr_batch {
             let steps = schedule.stages().last().map_or(meant, Stage::effective_batch);
             if steps != meant {
@@ -201,8 +206,9 @@ impl Job {
                 let reason = "a run is there already; go on with --resume, or choose another --out";
                 return Err(Error::Checkpoint { path: last, reason: reason.into() });
             }
-            let band = self.schedule.stages()[0].band;
-            let mut trainer = Trainer::new(self.config.clone(), band, self.threads, &Device::flex())?;
+            let band = self.schedule.stages()[0].side();
+            let config = self.config.clone();
+            let mut trainer = Trainer::for_schedule(config, &self.schedule, self.threads, &Device::flex())?;
             if let Some(path) = &self.settings.train.init {
                 trainer.set_classes(self.train.classes().to_vec());
                 let Init { other_classes, interpolated_from, .. } = trainer.init_from(path, None)?;
@@ -292,6 +298,9 @@ impl Job {
             model.patch,
             trainer.model().num_params() as f64 * 1e-6
         );
+        if trainer.depth() < model.depth {
+            eprintln!("           for now {} of the {} blocks", trainer.depth(), model.depth);
+        }
         eprintln!(
             "schedule   {}: {} equivalent epochs at {} px, {:.1} passes over the images",
             self.schedule.name(),
@@ -311,6 +320,11 @@ impl Job {
             self.out.display()
         );
         eprintln!("transform  {}", transform::describe(&self.recipe));
+        if self.schedule.depth().is_some() {
+            let GrowthConfig { mogrow, moments } = self.config.growth;
+            eprintln!("growth     {mogrow}, moments: {moments}, running means {:?}", self.config.ema);
+            eprintln!("\n{}", super::schedule::table(&self.schedule, Some(self.train.len() as u64)));
+        }
         if trainer.steps() > 0 {
             eprintln!("going on after step {}", trainer.steps());
         }
@@ -444,6 +458,7 @@ pub(super) fn train_config(preset: &TrainPreset, patch: u32, warmup: f64, classe
         ema_warmup: preset.ema_warmup,
         freeze: preset.freeze,
         precision: preset.precision.parse()?,
+        growth: GrowthConfig { mogrow: preset.mogrow.parse()?, moments: preset.growth_moments.parse()? },
         ..TrainConfig::new(model)
     })
 }

@@ -20,6 +20,7 @@ mod live;
 mod machine;
 mod manual;
 mod pack;
+pub mod prog;
 #[cfg(feature = "train")]
 mod replay;
 #[cfg(feature = "train")]

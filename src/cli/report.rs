@@ -33,9 +33,10 @@ pub(super) struct File<'a> {
 
 /// What each stage was, made and took, and their sums.
 pub(super) fn stage_table(history: &History, schedule: &Schedule) -> String {
-    let header = [
-        "stage",
-        "band",
+    let grows = schedule.depth().is_some();
+    let mut header = vec!["stage", "band"];
+    header.extend(grows.then_some("depth"));
+    header.extend([
         "tokens",
         "steps",
         "images",
@@ -44,16 +45,19 @@ pub(super) fn stage_table(history: &History, schedule: &Schedule) -> String {
         "seconds",
         "of it waiting for input",
         "mean loss",
-    ];
+    ]);
+    header.extend(grows.then_some("TFLOPs"));
     let patch = schedule.patch();
     let mut rows: Vec<Vec<String>> = history
         .stages
         .iter()
         .map(|s| {
-            vec![
-                format!("{}", s.stage + 1),
-                s.band.to_string(),
-                (s.band / patch).pow(2).to_string(),
+            // Older versions did not keep the number of tokens.
+            let tokens = if s.tokens > 0 { s.tokens } else { (s.band / patch).pow(2) as usize };
+            let mut row = vec![format!("{}", s.stage + 1), s.band.to_string()];
+            row.extend(grows.then(|| s.depth.to_string()));
+            row.extend([
+                tokens.to_string(),
                 s.steps.to_string(),
                 s.images.to_string(),
                 s.fresh.to_string(),
@@ -61,14 +65,16 @@ pub(super) fn stage_table(history: &History, schedule: &Schedule) -> String {
                 format!("{:.1}", s.wall()),
                 format!("{:.2} %", s.wait_share() * 100.0),
                 format!("{:.3}", s.mean_loss()),
-            ]
+            ]);
+            row.extend(grows.then(|| format!("{:.3}", s.flops * 1e-12)));
+            row
         })
         .collect();
     let sum = |f: fn(&StageTotal) -> f64| history.stages.iter().map(f).sum::<f64>();
     let (images, wall) = (sum(|s| s.images as f64), sum(|s| s.wall()));
-    rows.push(vec![
-        "all".into(),
-        String::new(),
+    let mut all = vec!["all".into(), String::new()];
+    all.extend(grows.then(String::new));
+    all.extend([
         String::new(),
         format!("{:.0}", sum(|s| s.steps as f64)),
         format!("{images:.0}"),
@@ -78,6 +84,8 @@ pub(super) fn stage_table(history: &History, schedule: &Schedule) -> String {
         format!("{:.2} %", sum(|s| s.wait) / wall.max(1e-9) * 100.0),
         String::new(),
     ]);
+    all.extend(grows.then(|| format!("{:.3}", sum(|s| s.flops) * 1e-12)));
+    rows.push(all);
     table(&header, &rows)
 }
 
@@ -127,6 +135,17 @@ mod tests {
     fn history(wait: f64) -> History {
         let stage = StageTotal { steps: 9, images: 90, wait, compute: 1.0 - wait, ..StageTotal::default() };
         History { stages: vec![stage], ..History::default() }
+    }
+
+    #[test]
+    fn the_stage_table_has_depth_where_the_model_grows() {
+        let total = StageTotal { depth: 6, tokens: 64, flops: 2.5e12, band: 128, ..StageTotal::default() };
+        let history = History { stages: vec![total], ..History::default() };
+        let options = crate::schedule::Options::default();
+        let text = |name| stage_table(&history, &Schedule::named(name, &options).unwrap());
+        let grown = text("auto_prog");
+        assert!(grown.contains("depth") && grown.contains("TFLOPs") && grown.contains("2.500"), "{grown}");
+        assert!(!text("constant").contains("depth"));
     }
 
     #[test]

@@ -5,15 +5,15 @@ use super::fit::Fit;
 use crate::recipe::SchedulePreset;
 use crate::schedule::learning_rate::ReleasedLearningRate;
 use crate::schedule::released;
-use crate::schedule::{LearningRate, ModelRow, Options, Schedule, Stage};
+use crate::schedule::{Growth, LearningRate, ModelRow, Options, Schedule, Stage};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// Show a schedule as a table and a plot.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// constant, efficient_train, efficient_train_pp, efficient_train_pp_deit, efficient_train_pp_convnext, or the path
-    /// of a .toml table.
+    /// constant, efficient_train, efficient_train_pp, efficient_train_pp_deit, efficient_train_pp_convnext, auto_prog, or
+    /// the path of a .toml table.
     #[arg(default_value = "efficient_train_pp")]
     pub name: String,
     #[command(flatten)]
@@ -88,7 +88,7 @@ fn plot_stem(out: Option<&Path>, name: &str) -> Result<PathBuf> {
 
 /// Patches of an image in this stage.
 fn tokens(schedule: &Schedule, stage: &Stage) -> u64 {
-    u64::from(stage.band / schedule.patch()).pow(2)
+    u64::from(stage.side() / schedule.patch()).pow(2)
 }
 
 fn summary(schedule: &Schedule) -> String {
@@ -108,8 +108,20 @@ fn number(value: f64) -> String {
 }
 
 /// Stages are numbered from 1, as everywhere that people read; [`json`] has their indices.
-fn table(schedule: &Schedule, dataset_len: Option<u64>) -> String {
-    let mut head = vec!["stage", "compute", "band", "tokens", "crop", "magnitude", "batch"];
+pub(super) fn table(schedule: &Schedule, dataset_len: Option<u64>) -> String {
+    let mut head = vec!["stage", "compute", "band"];
+    let says = |what: &dyn Fn(&Growth) -> bool| schedule.stages().iter().any(|stage| what(&stage.growth));
+    let (shrinks, deepens) = (says(&|g| g.shrink.is_some()), says(&|g| g.depth.is_some()));
+    let (drops, erases) = (says(&|g| g.drop_path.is_some()), says(&|g| g.erasing.is_some()));
+    let crops = says(&|g| g.scale.is_some());
+    for (column, shown) in [("side", shrinks), ("depth", deepens)] {
+        head.extend(shown.then_some(column));
+    }
+    head.extend(["tokens", "crop", "magnitude"]);
+    for (column, shown) in [("drop path", drops), ("erasing", erases), ("scale", crops)] {
+        head.extend(shown.then_some(column));
+    }
+    head.push("batch");
     let accumulates = schedule.stages().iter().any(|stage| stage.accumulate > 1);
     if accumulates {
         head.push("step");
@@ -130,15 +142,21 @@ fn table(schedule: &Schedule, dataset_len: Option<u64>) -> String {
             parts => format!("{parts} x {}", stage.batch_size),
         };
         let crop = if stage.band == stage.base { "-".to_owned() } else { stage.crop.to_string() };
+        let growth = &stage.growth;
+        let chance = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
+        let magnitude = if growth.augment { stage.magnitude.to_string() } else { "off".to_owned() };
         let mut row = vec![
             (stage.index + 1).to_string(),
             format!("{:5.1} -{:6.1} %", 100.0 * stage.start, 100.0 * stage.end),
             stage.band.to_string(),
-            tokens(schedule, stage).to_string(),
-            crop,
-            stage.magnitude.to_string(),
-            batch,
         ];
+        row.extend(shrinks.then(|| stage.side().to_string()));
+        row.extend(deepens.then(|| growth.depth.map_or("-".to_owned(), |depth| depth.blocks.to_string())));
+        row.extend([tokens(schedule, stage).to_string(), crop, magnitude]);
+        row.extend(drops.then(|| chance(growth.drop_path)));
+        row.extend(erases.then(|| chance(growth.erasing)));
+        row.extend(crops.then(|| growth.scale.map_or("-".to_owned(), |[low, high]| format!("{low:.3}-{high:.3}"))));
+        row.push(batch);
         row.extend(accumulates.then(|| stage.effective_batch().to_string()));
         row.push(format!("{passes:.1}"));
         row.extend(images.as_ref().map(|images| images[stage.index].to_string()));
@@ -229,6 +247,11 @@ fn json(schedule: &Schedule, dataset_len: Option<u64>) -> serde_json::Value {
             if let Some(images) = &images {
                 row["images"] = images[stage.index].into();
             }
+            if stage.growth != Growth::NONE {
+                row["side"] = stage.side().into();
+                row["depth"] = stage.growth.depth.map(|depth| depth.blocks).into();
+                row["growth"] = serde_json::to_value(stage.growth).expect("numbers and words");
+            }
             row
         })
         .collect();
@@ -257,7 +280,7 @@ fn chart(schedule: &Schedule) -> Chart {
         height: 210,
         ..Panel::default()
     };
-    let band = |stage: &Stage| f64::from(stage.band);
+    let band = |stage: &Stage| f64::from(stage.side());
     let mut panels = vec![
         panel(
             "Band",
@@ -281,6 +304,19 @@ fn chart(schedule: &Schedule) -> Chart {
             notes(stages, &Stage::load, &|value| format!("{value:.2}x")),
         ),
     ];
+    if let Some(full) = schedule.depth() {
+        let depth = |stage: &Stage| f64::from(stage.growth.depth.map_or(full, |depth| depth.blocks));
+        panels.insert(
+            1,
+            panel(
+                "Depth",
+                "blocks",
+                step("blocks of the model", 3, &depth),
+                vec![Reference { name: format!("the whole model, {full}"), at: At::Y(f64::from(full)) }],
+                notes(stages, &depth, &|value| value.to_string()),
+            ),
+        );
+    }
     if let Some(last) = panels.last_mut() {
         last.x_label = x_label.into();
     }

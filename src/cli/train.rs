@@ -4,12 +4,13 @@ use super::config::{ConfigArgs, LoaderConfig, Output, RunConfig};
 use super::fit::Fit;
 use super::job::{Job, RUN_FILE};
 use super::live::LiveArgs;
+use super::prog::is_auto_prog;
 use super::transform::{Decoding, Transform};
 use crate::engine::DeviceName;
 use crate::error::Result;
 use crate::loader::OnBadFile;
 use crate::recipe::TrainPreset;
-use crate::train::{DropPathRule, Precision};
+use crate::train::{DropPathRule, GrowthMoments, MoGrow, Precision};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -27,8 +28,8 @@ pub(crate) struct Args {
     index: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
-    /// constant, efficient_train, efficient_train_pp, efficient_train_pp_deit, efficient_train_pp_convnext, or the path of a
-    /// .toml table [default: the recipe's].
+    /// constant, efficient_train, efficient_train_pp, efficient_train_pp_deit, efficient_train_pp_convnext, auto_prog, or the
+    /// path of a .toml table [default: the recipe's].
     #[arg(long, value_name = "NAME")]
     schedule: Option<String>,
     /// Folder for log, curves and checkpoints [default: the run file's, or bandfeed-run].
@@ -84,6 +85,13 @@ pub(crate) struct Model {
     /// Leave the first N layers as they are: 1 is the embedding, each further one a block.
     #[arg(long, value_name = "N")]
     freeze: Option<usize>,
+    /// Where the weights of new blocks come from as the model grows: new_only (a running mean; the others stay), all (every
+    /// weight from the mean), copy, random or zero [default: the recipe's, or new_only].
+    #[arg(long, value_name = "WAY")]
+    mogrow: Option<MoGrow>,
+    /// What becomes of the optimiser's moments then: carry or drop [default: the recipe's, or carry].
+    #[arg(long, value_name = "WAY")]
+    growth_moments: Option<GrowthMoments>,
     /// What forward and backward passes compute in: f32, bf16 or f16, where the backend has it.
     #[arg(long)]
     precision: Option<Precision>,
@@ -104,6 +112,12 @@ impl Model {
         train.layer_scale = self.layer_scale.or(train.layer_scale);
         train.init = self.init.clone().or(train.init.take());
         train.freeze = self.freeze.unwrap_or(train.freeze);
+        if let Some(way) = self.mogrow {
+            train.mogrow = way.to_string();
+        }
+        if let Some(way) = self.growth_moments {
+            train.growth_moments = way.to_string();
+        }
         if let Some(precision) = self.precision {
             train.precision = precision.to_string();
         }
@@ -212,6 +226,10 @@ fn minutes(text: &str) -> std::result::Result<f64, String> {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut config = args.resolve()?;
+    if is_auto_prog(&config.schedule.name) && args.fit.prog.layers.is_none() {
+        let depth = config.train.depth()?;
+        config.schedule.prog.get_or_insert_default().depth = depth as u32;
+    }
     let schedule = args.fit.schedule(&config.schedule.name.clone(), &config.schedule)?;
     config.schedule = args.fit.over(&config.schedule.name, &config.schedule);
     if args.fit.image_epochs.is_some() {

@@ -4,7 +4,7 @@ use super::replay::ReplayStart;
 use super::state::{Override, State};
 use super::{EpochEnd, Shard};
 use crate::error::{Error, Result};
-use crate::schedule::{SAME_MOMENT, Schedule, Stage};
+use crate::schedule::{Depth, SAME_MOMENT, Schedule, Stage};
 
 /// The fixed facts of a run that the sequence of batches follows from.
 #[derive(Debug, Clone)]
@@ -60,6 +60,13 @@ impl Course {
         if band == 0 || band > base {
             return refuse("stage.band", format!("{band}: expected 1 to the base size, {base}"));
         }
+        if let Err((key, reason)) = stage.check_growth() {
+            return refuse(&format!("stage.{key}"), reason);
+        }
+        if let Some(Depth { full, .. }) = stage.growth.depth.filter(|depth| Some(depth.full) != self.schedule.depth()) {
+            let own = self.schedule.depth().map_or("says nothing of depth".to_owned(), |own| format!("ends at {own}"));
+            return refuse("stage.depth", format!("of a model of {full} blocks, but the schedule {own}"));
+        }
         let (global, world, len, fresh) = (self.global_batch(stage), self.shard.world, self.len, stage.fresh());
         if self.epoch_end == EpochEnd::Drop && global > len {
             let reason = format!(
@@ -105,10 +112,16 @@ impl Course {
         }
     }
 
-    /// The run's whole compute, in pixels of the band over all ranks.
+    /// The run's whole compute, in pixels of the band over all ranks; where the model grows, times its blocks.
     pub(super) fn budget(&self) -> f64 {
         let base = f64::from(self.schedule.stages().last().expect("a schedule has stages").base);
-        self.schedule.epochs() * self.usable() as f64 * base * base
+        self.schedule.epochs() * self.usable() as f64 * base * base * f64::from(self.schedule.depth().unwrap_or(1))
+    }
+
+    /// Compute of one image, in the unit of [`Course::budget`].
+    fn cost(&self, stage: &Stage) -> u64 {
+        let blocks = stage.growth.depth.map(|depth| depth.blocks).or(self.schedule.depth());
+        u64::from(stage.side()).pow(2) * u64::from(blocks.unwrap_or(1))
     }
 
     /// The step after `state`, and the state after that step; `None` when the run is over.
@@ -181,7 +194,7 @@ impl Course {
         let mut to = from.clone();
         to.step += 1;
         to.position = (from.position + samples).min(self.len);
-        to.consumed += samples * u64::from(stage.replay.times) * u64::from(stage.band).pow(2);
+        to.consumed += samples * u64::from(stage.replay.times) * self.cost(stage);
         to.replay = stage.replay.is_on().then(|| match from.replay.take() {
             Some(start) if start.stage == *stage => start,
             _ => {

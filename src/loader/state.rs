@@ -22,7 +22,8 @@ pub struct State {
     pub position: u64,
     /// Batches handed out.
     pub step: u64,
-    /// Compute consumed over all ranks, in pixels of the band: the sum of images times B squared.
+    /// Compute consumed over all ranks, in pixels that the model sees: the sum of images times their side squared; under a
+    /// schedule that grows the model, times its blocks.
     pub consumed: u64,
     /// Stages set by hand, in the order of their first steps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -3,7 +3,7 @@
 use super::Recipe;
 use crate::error::{Error, Result};
 use crate::nearest;
-use crate::schedule::{EarlyBatch, ModelRow, Options, Schedule, released};
+use crate::schedule::{EarlyBatch, ModelRow, Options, Prog, Schedule, released};
 use crate::shape::BandCrop;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -85,6 +85,9 @@ pub struct SchedulePreset {
     /// Stages rounded to whole epochs, as EfficientTrain++'s released scripts do ([`Schedule::released`]).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub released: bool,
+    /// [`Options::prog`]: what `auto_prog` is made of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prog: Option<Prog>,
 }
 
 impl Default for SchedulePreset {
@@ -101,6 +104,7 @@ impl Default for SchedulePreset {
             replay: None,
             early_batch: None,
             released: false,
+            prog: None,
         }
     }
 }
@@ -141,6 +145,7 @@ impl SchedulePreset {
             replay: self.replay.unwrap_or(standard.replay),
             early_batch: self.early_batch.unwrap_or(standard.early_batch),
             step_batch: self.step_batch.or(standard.step_batch),
+            prog: self.prog.unwrap_or(standard.prog),
         }
     }
 
@@ -214,6 +219,13 @@ pub struct TrainPreset {
     pub init: Option<PathBuf>,
     /// The first layers that stay as they are: 1 is the embedding, each further one a block.
     pub freeze: usize,
+    /// Where the weights of new blocks come from, where the schedule grows the model: `new_only`, `all`, `copy`, `random` or
+    /// `zero`.
+    #[serde(skip_serializing_if = "is_new_only")]
+    pub mogrow: String,
+    /// What becomes of the optimiser's moments then: `carry` or `drop`.
+    #[serde(skip_serializing_if = "is_carry")]
+    pub growth_moments: String,
     /// `f32`, `bf16` or `f16`: what forward and backward passes compute in.
     pub precision: String,
     /// Peak learning rate.
@@ -246,6 +258,14 @@ pub struct TrainPreset {
     pub ema_warmup: bool,
 }
 
+fn is_new_only(word: &str) -> bool {
+    word == "new_only"
+}
+
+fn is_carry(word: &str) -> bool {
+    word == "carry"
+}
+
 impl Default for TrainPreset {
     fn default() -> Self {
         Self {
@@ -258,6 +278,8 @@ impl Default for TrainPreset {
             layer_scale: None,
             init: None,
             freeze: 0,
+            mogrow: "new_only".into(),
+            growth_moments: "carry".into(),
             precision: "f32".into(),
             lr: 1e-3,
             lr_batch: None,
@@ -282,6 +304,21 @@ impl TrainPreset {
         if model != self.model {
             *self = Self { model: model.to_owned(), dim: None, depth: None, heads: None, ..self.clone() };
         }
+    }
+
+    /// Blocks of the model.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for an unknown model.
+    #[cfg(all(feature = "cli", feature = "train"))]
+    pub(crate) fn depth(&self) -> Result<usize> {
+        let own = match self.model.as_str() {
+            "tiny" | "small" | "base" => 12,
+            other => {
+                return Err(Error::config("train.model", format!("`{other}` is not known; use tiny, small or base")));
+            }
+        };
+        Ok(self.depth.unwrap_or(own))
     }
 
     /// The share of the compute spent warming up under this schedule.

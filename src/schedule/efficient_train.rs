@@ -5,7 +5,7 @@
 //! one patch: `round(band * base / 224 / patch) * patch`. With base 224 and a patch of 16 or 32 the published numbers
 //! come out exactly. On small bases two stages may get the same band; they stay two stages, since their magnitudes differ.
 
-use super::{Options, Row, Schedule, StageReplay};
+use super::{Growth, Options, Row, Schedule, StageReplay};
 use crate::error::{Error, Result};
 use crate::shape::BandCrop;
 
@@ -75,7 +75,13 @@ impl Schedule {
         let rows = STAGES.map(|(published, magnitude)| {
             let band = scaled_band(published, options);
             // Equal numbers of images, so the compute goes with the band's area: an integer, free of rounding.
-            Row { compute: f64::from(band) * f64::from(band), band, magnitude, replay: StageReplay::OFF }
+            Row {
+                compute: f64::from(band) * f64::from(band),
+                band,
+                magnitude,
+                replay: StageReplay::OFF,
+                growth: Growth::NONE,
+            }
         });
         Self::build("efficient_train", options, BandCrop::FOURIER, &rows)
     }
@@ -93,7 +99,7 @@ impl Schedule {
         let (bands, replay) = (row.bands(), options.replay.stages());
         let rows: [Row; 10] = std::array::from_fn(|i| {
             let band = scaled_band(bands[i], options);
-            Row { compute: 1.0, band, magnitude: i as f64, replay: replay[i] }
+            Row { compute: 1.0, band, magnitude: i as f64, replay: replay[i], growth: Growth::NONE }
         });
         Self::build(row.schedule_name(), options, BandCrop::Lanczos, &rows)
     }

@@ -1,7 +1,7 @@
 //! A schedule: share of compute consumed -> [`Stage`].
 //!
 //! ```text
-//!  Options ─► constant | efficient_train | efficient_train_pp | released | a TOML table ─► Schedule
+//!  Options ─► constant | efficient_train | efficient_train_pp | auto_prog | released | a TOML table ─► Schedule
 //!                                                      share of compute consumed ─► at ─► Stage
 //! ```
 //!
@@ -12,18 +12,24 @@
 //! the data set at the base size that would cost the same. The passes that the data set is really given are
 //! [`Schedule::image_epochs`], and are more wherever a stage is smaller than the base.
 //!
+//! Where a schedule grows the model, an image costs `depth / full depth` of that: the whole model at the base size is 1.
+//!
 //! # Sources
 //! `efficienttrain.md` §2 (EfficientTrain) and §3 (EfficientTrain++), both \[code\]; §3.1 for [`released`], §3.2 for
-//! [`learning_rate`]. What each built-in row is: [`ModelRow`], [`Schedule::efficient_train`].
+//! [`learning_rate`]; `autoprog.md` §2 \[code\] for [`auto_prog`]. What each built-in row is: [`ModelRow`], [`Schedule::efficient_train`].
 
+pub mod auto_prog;
 mod efficient_train;
+mod growth;
 pub mod learning_rate;
 mod options;
 pub mod released;
 mod stage;
 mod table;
 
+pub use auto_prog::{Prog, TokensBy};
 pub use efficient_train::ModelRow;
+pub use growth::{Depth, Growth, Shrink};
 pub use learning_rate::LearningRate;
 pub use options::{EarlyBatch, Options};
 pub use stage::{Stage, StageReplay};
@@ -35,8 +41,14 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// Names that [`Schedule::named`] knows, beside paths to TOML tables.
-pub const NAMES: [&str; 5] =
-    ["constant", "efficient_train", "efficient_train_pp", "efficient_train_pp_deit", "efficient_train_pp_convnext"];
+pub const NAMES: [&str; 6] = [
+    "constant",
+    "efficient_train",
+    "efficient_train_pp",
+    "efficient_train_pp_deit",
+    "efficient_train_pp_convnext",
+    "auto_prog",
+];
 
 /// Two shares of compute closer than this are one moment: sums of a run's costs end a few roundings beside a
 /// boundary. It is about the share of one image in a run of 200 epochs of ImageNet, far below one batch.
@@ -99,7 +111,8 @@ impl Schedule {
     /// As [`Options::check`].
     pub fn constant(options: &Options) -> Result<Self> {
         options.no_replay("constant")?;
-        let row = Row { compute: 1.0, band: options.base, magnitude: 9.0, replay: StageReplay::OFF };
+        let row =
+            Row { compute: 1.0, band: options.base, magnitude: 9.0, replay: StageReplay::OFF, growth: Growth::NONE };
         Self::build("constant", options, BandCrop::Lanczos, &[row])
     }
 
@@ -130,6 +143,7 @@ impl Schedule {
             "efficient_train_pp" => Self::efficient_train_pp(ModelRow::General, options),
             "efficient_train_pp_deit" => Self::efficient_train_pp(ModelRow::Deit, options),
             "efficient_train_pp_convnext" => Self::efficient_train_pp(ModelRow::ConvNext, options),
+            "auto_prog" => Self::auto_prog(options),
             unknown => {
                 let nearest = nearest::hint(unknown, NAMES);
                 let names = NAMES.join(", ");
@@ -157,6 +171,11 @@ impl Schedule {
     /// What every band is a multiple of, in pixels ([`Options::patch`]).
     pub fn patch(&self) -> u32 {
         self.patch
+    }
+
+    /// Blocks of the whole model; `None` if the schedule says nothing of depth.
+    pub fn depth(&self) -> Option<u32> {
+        self.stages.last().and_then(|stage| stage.growth.depth).map(|depth| depth.full)
     }
 
     /// The stages in order; at least one. Each starts where the one before ends, from 0 to 1.
@@ -239,8 +258,10 @@ impl Schedule {
         for (index, row) in rows.iter().enumerate() {
             used += row.compute;
             let end = if index + 1 == rows.len() { 1.0 } else { short(used / total) };
-            let (batch_size, accumulate) = options.batches(row.band, row.replay.times)?;
-            let times = options.early_batch.times(row.band, options.base);
+            // What the model sees is what fills a device's memory.
+            let side = row.growth.shrink.map_or(row.band, Shrink::side);
+            let (batch_size, accumulate) = options.batches(side, row.replay.times)?;
+            let times = options.early_batch.times(side, options.base);
             let stage = Stage {
                 index,
                 start,
@@ -253,6 +274,7 @@ impl Schedule {
                 accumulate,
                 replay: row.replay,
                 rate_scale: short(options.early_batch.rate_scale(times)),
+                growth: row.growth,
             };
             stage.check_replay().map_err(|reason| Error::config(format!("schedule.stage[{index}].replay"), reason))?;
             stages.push(stage);
@@ -272,4 +294,6 @@ struct Row {
     magnitude: f64,
     /// Uses of its images.
     replay: StageReplay,
+    /// What it says of the model.
+    growth: Growth,
 }

@@ -1,5 +1,6 @@
 //! What a built-in schedule is fitted to.
 
+use super::auto_prog::Prog;
 use super::{check_epochs, check_sizes, released};
 use crate::error::{Error, Result};
 use crate::shape::BandCrop;
@@ -41,6 +42,8 @@ pub struct Options {
     pub replay: released::Reuse,
     /// Larger batches where the band is small.
     pub early_batch: EarlyBatch,
+    /// What `auto_prog` is made of; the other schedules do not look at it.
+    pub prog: Prog,
 }
 
 /// "Early large batch": stages of a small band leave many accelerators half empty, so they get larger batches.
@@ -110,6 +113,7 @@ impl Default for Options {
             crop: None,
             replay: released::Reuse::Off,
             early_batch: EarlyBatch::Off,
+            prog: Prog::default(),
         }
     }
 }

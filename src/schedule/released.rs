@@ -8,7 +8,7 @@
 //! [`table`] gives the integers; [`Schedule::released`] a schedule whose stages last exactly as many images.
 
 use super::efficient_train::{PUBLISHED_BASE, scaled_band};
-use super::{ModelRow, Options, Row, Schedule, short};
+use super::{Growth, ModelRow, Options, Row, Schedule, short};
 use crate::error::{Error, Result};
 use crate::shape::BandCrop;
 
@@ -173,6 +173,7 @@ impl Schedule {
                 band: stage.band,
                 magnitude: f64::from(stage.magnitude),
                 replay,
+                growth: Growth::NONE,
             })
             .collect();
         let epochs = short(rows.iter().map(|row| row.compute).sum());

@@ -1,5 +1,6 @@
 //! One row of a schedule.
 
+use super::growth::{Depth, Growth};
 use crate::shape::BandCrop;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,9 @@ pub struct Stage {
     /// ([`Options::early_batch`](super::Options::early_batch)).
     #[serde(default = "one")]
     pub rate_scale: f64,
+    /// What it says of the model, and of the strength of augmentation besides the magnitude.
+    #[serde(default, skip_serializing_if = "Growth::is_none")]
+    pub growth: Growth,
 }
 
 fn one() -> f64 {
@@ -81,12 +85,18 @@ impl Stage {
             accumulate: 1,
             replay: StageReplay::OFF,
             rate_scale: 1.0,
+            growth: Growth::NONE,
         }
     }
 
-    /// Compute of one image relative to one at the base size: `(band / base)^2`.
+    /// Compute of one image relative to one at the base size in the whole model: `(side / base)^2`, the side being what the
+    /// model sees ([`Stage::side`]), and where the model grows `blocks / full` of that.
     pub fn cost(&self) -> f64 {
-        (f64::from(self.band) / f64::from(self.base)).powi(2)
+        let area = (f64::from(self.side()) / f64::from(self.base)).powi(2);
+        match self.growth.depth {
+            Some(Depth { blocks, full }) => area * (f64::from(blocks) / f64::from(full)),
+            None => area,
+        }
     }
 
     /// Images that training uses per unit of compute, relative to a run at the base size: `(base / band)^2`, 5.44 at 96 of 224.

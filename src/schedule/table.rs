@@ -1,7 +1,10 @@
 //! A schedule as a TOML table: reading with checks of every row, and writing.
 
 use super::released::Reuse;
-use super::{EarlyBatch, Options, SAME_MOMENT, Schedule, Stage, StageReplay, check_epochs, check_sizes, short};
+use super::{
+    Depth, EarlyBatch, Growth, Options, SAME_MOMENT, Schedule, Shrink, Stage, StageReplay, check_epochs, check_sizes,
+    short,
+};
 use crate::error::{Error, Result};
 use crate::nearest;
 use crate::shape::BandCrop;
@@ -10,8 +13,24 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 const KEYS: [&str; 7] = ["name", "base", "patch", "epochs", "batch_size", "crop", "stage"];
-const STAGE_KEYS: [&str; 9] =
-    ["until", "band", "magnitude", "crop", "batch_size", "accumulate", "replay", "replay_capacity", "rate_scale"];
+const STAGE_KEYS: [&str; 16] = [
+    "until",
+    "band",
+    "magnitude",
+    "crop",
+    "batch_size",
+    "accumulate",
+    "replay",
+    "replay_capacity",
+    "rate_scale",
+    "depth",
+    "resize",
+    "patch_resize",
+    "drop_path",
+    "augment",
+    "erasing",
+    "scale",
+];
 
 /// The document; see [`Schedule::from_toml`] for the keys.
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,6 +70,35 @@ struct StageRow {
     replay_capacity: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_scale: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    depth: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resize: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_resize: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drop_path: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    augment: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    erasing: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scale: Option<[f64; 2]>,
+}
+
+impl StageRow {
+    /// `full` is the depth of the last stage; a stage that says none has that.
+    fn growth(&self, full: Option<u32>) -> Growth {
+        let shrink = self.resize.map(Shrink::Resize).or(self.patch_resize.map(Shrink::Patch));
+        Growth {
+            depth: full.map(|full| Depth { blocks: self.depth.unwrap_or(full), full }),
+            shrink,
+            drop_path: self.drop_path.map(short),
+            augment: self.augment.unwrap_or(true),
+            erasing: self.erasing.map(short),
+            scale: self.scale.map(|ends| ends.map(short)),
+        }
+    }
 }
 
 impl Schedule {
@@ -79,6 +127,11 @@ impl Schedule {
     ///
     /// A stage whose images are used several times has `replay = 4` (the mean uses; it divides `batch_size`) and
     /// `replay_capacity = 1920` (batches' worth of new images in the buffer).
+    ///
+    /// A schedule that grows the model says in its last stage `depth = 12`, the blocks of the whole model, and in earlier ones
+    /// fewer; a stage that says none has them all. Any stage may say `drop_path` (in place of the model's), `augment = false`
+    /// (no policy that follows the magnitude), `erasing` and `scale` (in place of the recipe's chance and crop), and `resize`
+    /// or `patch_resize`: the side that the trainer brings images of the band to ([`Shrink`]), a multiple of the patch.
     ///
     /// Without a `crop` anywhere it is `options.crop`, else Lanczos. `options.base_parts` does not apply: a table says
     /// `batch_size` and `accumulate` itself; and `options.replay`,
@@ -151,7 +204,8 @@ fn schedule(table: Table, options: &Options, default_name: &str) -> Result<Sched
     let Some(last) = table.stage.len().checked_sub(1) else {
         return Err(Error::config("schedule.stage", "none: expected at least one [[stage]]"));
     };
-    let mut start = 0.0;
+    let full = table.stage[last].depth;
+    let (mut start, mut depth) = (0.0, 0);
     let mut stages = Vec::with_capacity(table.stage.len());
     for (index, row) in table.stage.iter().enumerate() {
         let refuse = |key: &str, reason: String| Err(Error::config(format!("schedule.stage[{index}].{key}"), reason));
@@ -205,6 +259,24 @@ fn schedule(table: Table, options: &Options, default_name: &str) -> Result<Sched
         if !(rate_scale.is_finite() && rate_scale > 0.0) {
             return refuse("rate_scale", format!("{rate_scale}: expected a number above 0"));
         }
+        if let (Some(given), None) = (row.depth, full) {
+            return refuse(
+                "depth",
+                format!("{given}: the last stage says none; give it the blocks of the whole model"),
+            );
+        }
+        if row.resize.is_some() && row.patch_resize.is_some() {
+            return refuse("patch_resize", "given with `resize`: an image is made smaller once".into());
+        }
+        let growth = row.growth(full);
+        let blocks = growth.depth.map_or(0, |depth| depth.blocks);
+        if blocks < depth {
+            return refuse("depth", format!("{blocks}: expected at least {depth}, since a model does not shrink"));
+        }
+        depth = blocks;
+        if let Some(side) = growth.shrink.map(Shrink::side).filter(|side| !side.is_multiple_of(patch)) {
+            return refuse("resize", format!("{side}: expected a multiple of the patch side {patch}"));
+        }
         let stage = Stage {
             index,
             start,
@@ -217,7 +289,11 @@ fn schedule(table: Table, options: &Options, default_name: &str) -> Result<Sched
             accumulate,
             replay: StageReplay { times, capacity: row.replay_capacity.unwrap_or(StageReplay::OFF.capacity) },
             rate_scale,
+            growth,
         };
+        if let Err((key, reason)) = stage.check_growth() {
+            return refuse(key, reason);
+        }
         if let Err(reason) = stage.check_replay() {
             return refuse("replay", reason);
         }
@@ -256,6 +332,13 @@ impl From<Schedule> for Table {
             replay: stage.replay.is_on().then_some(stage.replay.times),
             replay_capacity: stage.replay.is_on().then_some(stage.replay.capacity),
             rate_scale: (stage.rate_scale != 1.0).then_some(stage.rate_scale),
+            depth: stage.growth.depth.map(|depth| depth.blocks),
+            resize: stage.growth.shrink.and_then(|s| if let Shrink::Resize(side) = s { Some(side) } else { None }),
+            patch_resize: stage.growth.shrink.and_then(|s| if let Shrink::Patch(side) = s { Some(side) } else { None }),
+            drop_path: stage.growth.drop_path,
+            augment: (!stage.growth.augment).then_some(false),
+            erasing: stage.growth.erasing,
+            scale: stage.growth.scale,
         };
         Self {
             base: Some(schedule.base()),

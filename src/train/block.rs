@@ -112,6 +112,11 @@ impl Block {
         tokens + masked(Branch::Hidden, LayerScale::scaled(&self.ls2, hidden))
     }
 
+    /// Attention heads.
+    pub(super) fn heads(&self) -> usize {
+        self.heads
+    }
+
     fn attention(&self, asking: Tensor<3>, normed: Tensor<3>, precision: Precision) -> Tensor<3> {
         let [n, t, dim] = asking.dims();
         let width = dim / self.heads;

@@ -28,6 +28,9 @@ const CHECKSUM: &str = "checksum";
 #[derive(Serialize, Deserialize)]
 struct Text<S> {
     band: u32,
+    /// Blocks, where they are not yet those of the whole model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    depth: Option<usize>,
     step: u64,
     epoch: u64,
     stage: Option<Stage>,
@@ -75,6 +78,7 @@ impl Trainer {
         tensors.insert(LOSSES.into(), Values { shape: vec![losses.len()], values: losses.clone() });
         let text = Text {
             band: self.model.band(),
+            depth: Some(self.depth()).filter(|depth| *depth != self.config.model.depth),
             step: self.step,
             epoch: self.epoch,
             stage: self.stage.clone(),
@@ -118,7 +122,8 @@ impl Trainer {
         let state: Text<S> = serde_json::from_str(text("state"))
             .map_err(|e| misfit(path, format!("the state does not fit this program: {e}")))?;
 
-        let mut trainer = Self::new(config, state.band, threads, device)?;
+        let depth = state.depth.unwrap_or(config.model.depth);
+        let mut trainer = Self::of_depth(config, depth, state.band, threads, device)?;
         let mut fill = Fill::new("model.", &mut tensors);
         trainer.model = trainer.model.clone().map(&mut fill);
         if let Some(misfitting) = fill.missing {

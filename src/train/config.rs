@@ -1,5 +1,6 @@
 //! What a training run is made of: model, optimiser, learning rate, loss. A checkpoint fits a run only if these agree.
 
+use super::growth::GrowthConfig;
 use crate::error::{Error, Result};
 use crate::schedule::LearningRate;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -10,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub struct VitConfig {
     /// Width of a token: D. A multiple of `heads`.
     pub dim: usize,
-    /// Number of blocks.
+    /// Number of blocks: of the whole model, where it grows.
     pub depth: usize,
     /// Attention heads of a block.
     pub heads: usize,
@@ -275,6 +276,9 @@ pub struct TrainConfig {
     /// there to see what an accelerator's numbers do to a run. A device that has not the type is refused at the start.
     #[serde(default)]
     pub precision: Precision,
+    /// How the model grows, where the schedule's stages have a depth.
+    #[serde(default, skip_serializing_if = "GrowthConfig::is_standard")]
+    pub growth: GrowthConfig,
     /// Name of the data, schedule and recipe in any form that tells two apart: a checkpoint of other data is refused.
     #[serde(default)]
     pub data: String,
@@ -325,6 +329,7 @@ impl TrainConfig {
             ema_warmup: false,
             freeze: 0,
             precision: Precision::F32,
+            growth: GrowthConfig::default(),
             data: String::new(),
         }
     }

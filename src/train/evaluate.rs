@@ -42,7 +42,7 @@ pub(super) fn evaluate_until(
             models = own.iter().map(|model| model.clone().resized(grid)).collect();
         }
         for (model, (loss, hits)) in models.iter().zip(&mut sums) {
-            let (l, h) = gradient::score(model, config, &trainer.workers, &batch)?;
+            let (l, h) = gradient::score(model, config, &trainer.workers, &batch, None)?;
             *loss += l;
             hits.top1 += h.top1;
             hits.top5 += h.top5;

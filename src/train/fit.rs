@@ -4,7 +4,7 @@ use super::checkpoint;
 use super::evaluate::evaluate_until;
 use super::gradient::Gradients;
 use super::nonfinite::{NonFinite, SuspectBatch};
-use super::report::{EvalReport, StepReport, Summary, Watch};
+use super::report::{EvalReport, GrowthReport, StepReport, Summary, Watch};
 use super::trainer::Trainer;
 use super::{Feed, Validation};
 use crate::batch::Batch;
@@ -69,6 +69,7 @@ pub struct Run<'a> {
 /// ```text
 /// for each batch of the schedule's stage
 ///     if the band changed: interpolate position embedding and its moments
+///     if the depth changed: grow the model, its running means and moments (TrainConfig::growth)
 ///     gradient <- gradient + d loss(batch)                  (stage.accumulate times)
 ///     model    <- AdamW(model, gradient, rate(compute consumed) * stage.rate_scale)
 ///     at the end of an epoch: save, evaluate at the current band, save
@@ -136,7 +137,7 @@ pub fn fit<F: Feed>(trainer: &mut Trainer, feed: &mut F, run: Run<'_>) -> Result
             }
             fit.trainer.epoch = batch.epoch;
         }
-        fit.begin_stage(&batch.stage)?;
+        fit.begin_stage(&batch)?;
         fit.run.watch.batch(&batch, fit.trainer);
         fit.learn(&batch, wait, feed, &begin)?;
     }
@@ -175,13 +176,38 @@ impl Step {
 }
 
 impl Fit<'_, '_> {
-    fn begin_stage(&mut self, stage: &Stage) -> Result<()> {
+    fn begin_stage(&mut self, batch: &Batch) -> Result<()> {
+        let stage = &batch.stage;
         if !self.announced || self.trainer.stage.as_ref() != Some(stage) {
-            self.trainer.set_band(stage.band)?;
+            self.trainer.set_band(stage.side())?;
             self.run.watch.stage(stage);
+            if self.trainer.depth_in(stage) != self.trainer.depth() {
+                self.grow(batch)?;
+            }
             self.trainer.stage = Some(stage.clone());
             self.announced = true;
         }
+        Ok(())
+    }
+
+    /// Grows the model to the depth of the batch's stage, and tells what that did to the batch's loss.
+    fn grow(&mut self, batch: &Batch) -> Result<()> {
+        let trainer = &mut *self.trainer;
+        let _span = tracing::debug_span!("grow", step = trainer.step).entered();
+        let (before, loss_before) = (trainer.depth(), trainer.plain_loss(batch)?);
+        trainer.grow(trainer.depth_in(&batch.stage))?;
+        let report = GrowthReport {
+            step: trainer.step,
+            progress: batch.progress,
+            stage: batch.stage.index,
+            before,
+            after: trainer.depth(),
+            mogrow: trainer.config.growth.mogrow,
+            loss_before,
+            loss_after: trainer.plain_loss(batch)?,
+        };
+        self.run.watch.grown(&report);
+        trainer.history.growths.push(report);
         Ok(())
     }
 
@@ -239,6 +265,9 @@ impl Fit<'_, '_> {
             }
         };
         drop(updating);
+        let (depth, side) = (self.trainer.depth(), step.stage.side());
+        let shape = &self.trainer.config.model;
+        let tokens = shape.grid(side)?.pow(2);
         let report = StepReport {
             step: self.trainer.step - 1,
             epoch: step.epoch,
@@ -251,6 +280,9 @@ impl Fit<'_, '_> {
             skipped: !grad_norm.is_finite(),
             images,
             fresh: step.fresh,
+            depth,
+            tokens,
+            flops: shape.training_flops(depth, tokens) * images as f64,
             magnitude: step.magnitude,
             wait: step.wait,
             compute: step.compute + start.elapsed(),

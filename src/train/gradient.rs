@@ -6,11 +6,13 @@
 //! one thread and sixteen give the same bits.
 
 use super::block::DropPath;
-use super::config::TrainConfig;
+use super::config::{TrainConfig, VitConfig};
 use super::loss::{self, Hits};
+use super::shrink;
 use super::vit::Vit;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
+use crate::schedule::Shrink;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -128,15 +130,17 @@ pub(super) fn of_batch(
     place: usize,
     scale: f64,
 ) -> Result<Gradients> {
-    let chunks = Chunks::new(model, batch, config.chunk)?;
+    let chunks = Chunks::new(model, batch, config.chunk, batch.stage.growth.shrink)?;
     let targets = targets(batch, config.model.classes, config.label_smoothing)?;
+    let drop_path = batch.stage.growth.drop_path.unwrap_or(config.model.drop_path);
+    let shape = VitConfig { depth: model.blocks.len(), drop_path, ..config.model.clone() };
     let mut sum = Ok(Gradients::default());
     let one = |index| {
         let (images, labels) = chunks.get(index);
         let n = labels.len();
         let device = chunks.device.clone().autodiff();
         let targets = chunks.targets(index, &targets, &device);
-        let drop = DropPath::draw(&config.model, config.seed, step, place + index * chunks.size, n, &device);
+        let drop = DropPath::draw(&shape, config.seed, step, place + index * chunks.size, n, &device);
         let copy = model.clone().train().frozen(config.freeze);
         let scores = copy.forward_in(config.precision, Tensor::from_inner(images), drop.as_ref());
         let each = loss::cross_entropy(scores, targets);
@@ -156,12 +160,18 @@ pub(super) fn of_batch(
     sum
 }
 
-/// Losses (without smoothing) and right answers of a batch.
+/// Losses (without smoothing) and right answers of a batch, whose images are made smaller by `shrink`.
 ///
 /// # Errors
 /// As [`of_batch`].
-pub(super) fn score(model: &Vit, config: &TrainConfig, workers: &Workers, batch: &Batch) -> Result<(f64, Hits)> {
-    let chunks = Chunks::new(model, batch, config.chunk)?;
+pub(super) fn score(
+    model: &Vit,
+    config: &TrainConfig,
+    workers: &Workers,
+    batch: &Batch,
+    shrink: Option<Shrink>,
+) -> Result<(f64, Hits)> {
+    let chunks = Chunks::new(model, batch, config.chunk, shrink)?;
     let classes = config.model.classes;
     let targets = targets(batch, classes, 0.0)?;
     let mut sum = Ok((0.0, Hits::default()));
@@ -190,7 +200,7 @@ pub(super) fn score(model: &Vit, config: &TrainConfig, workers: &Workers, batch:
 /// # Errors
 /// [`Error::Config`] if the images do not have the model's size.
 pub(super) fn scores(model: &Vit, chunk: usize, workers: &Workers, batch: &Batch) -> Result<Vec<f32>> {
-    let chunks = Chunks::new(model, batch, chunk)?;
+    let chunks = Chunks::new(model, batch, chunk, None)?;
     let mut all = Vec::new();
     let one = |index| {
         let (images, _) = chunks.get(index);
@@ -216,19 +226,23 @@ struct Chunks<'a> {
     band: usize,
     size: usize,
     device: Device,
+    shrink: Option<Shrink>,
 }
 
 impl<'a> Chunks<'a> {
-    fn new(model: &Vit, batch: &'a Batch, size: usize) -> Result<Self> {
-        let ([n, _, h, w], band) = (batch.images.shape(), model.band() as usize);
-        if (n, h, w) != (batch.labels.len(), band, band) {
+    fn new(model: &Vit, batch: &'a Batch, size: usize, shrink: Option<Shrink>) -> Result<Self> {
+        let ([n, _, h, w], own) = (batch.images.shape(), model.band() as usize);
+        let band = if shrink.is_some() { batch.stage.band as usize } else { own };
+        let seen = shrink.map_or(own, |shrink| shrink.side() as usize);
+        if (n, h, w, seen) != (batch.labels.len(), band, band, own) {
+            let smaller = if shrink.is_some() { format!(" made smaller to {seen}") } else { String::new() };
             return Err(Error::config(
                 "batch",
-                format!("{n} images of {w}x{h} with {} labels, but the model is at {band}", batch.labels.len()),
+                format!("{n} images of {w}x{h}{smaller} with {} labels, but the model is at {own}", batch.labels.len()),
             ));
         }
         let device = model.position.val().device();
-        Ok(Self { images: batch.images.as_slice(), labels: &batch.labels, band, size, device })
+        Ok(Self { images: batch.images.as_slice(), labels: &batch.labels, band, size, device, shrink })
     }
 
     fn count(&self) -> usize {
@@ -245,7 +259,12 @@ impl<'a> Chunks<'a> {
         let pixels = 3 * self.band * self.band;
         let values = self.images[range.start * pixels..range.end * pixels].to_vec();
         let shape = [range.len(), 3, self.band, self.band];
-        (Tensor::from_data(TensorData::new(values, shape), &self.device), &self.labels[range])
+        let images = Tensor::from_data(TensorData::new(values, shape), &self.device);
+        let images = match self.shrink {
+            Some(by) => shrink::shrink(images, by),
+            None => images,
+        };
+        (images, &self.labels[range])
     }
 
     /// The chunk's rows of the batch's targets.

@@ -3,7 +3,8 @@
 //! ```text
 //! Feed ─► Batch ─► gradient (chunks, in parallel) ─► AdamW ─► Vit
 //!           │                                          ▲
-//!           └─ stage.band changed: interpolate position embedding and its moments
+//!           ├─ the stage's band changed: interpolate position embedding and its moments
+//!           └─ the stage's depth changed: grow blocks, running means and moments
 //! ```
 //!
 //! [`Trainer`] holds what a step changes; [`fit()`] is the loop; [`Watch`] sees what happens; a checkpoint
@@ -17,9 +18,11 @@ mod ema;
 mod evaluate;
 mod feed;
 mod fit;
+mod flops;
 #[cfg(test)]
 mod golden;
 mod gradient;
+mod growth;
 mod loss;
 mod names;
 mod nonfinite;
@@ -29,6 +32,7 @@ mod precision;
 mod predict;
 mod report;
 mod safetensors;
+mod shrink;
 mod timm;
 mod trainer;
 mod vit;
@@ -45,10 +49,11 @@ pub use config::{AdamWConfig, DropPathRule, Precision, TrainConfig, VitConfig};
 pub use evaluate::evaluate;
 pub use fit::{Checkpoints, Run, fit};
 pub use gradient::Gradients;
+pub use growth::{Grow, GrowthConfig, GrowthMoments, MoGrow, Origin, Sources, deepen, sources, volo_split};
 pub use nonfinite::{NonFinite, SuspectBatch, SuspectImage};
 pub use optimizer::AdamW;
 pub use predict::Predictor;
-pub use report::{EmaReport, EvalReport, History, StageTotal, StepReport, Summary, Watch};
+pub use report::{EmaReport, EvalReport, GrowthReport, History, StageTotal, StepReport, Summary, Watch};
 pub use trainer::Trainer;
 pub use vit::Vit;
 pub use weights::{About, Init, Weights};

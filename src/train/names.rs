@@ -1,7 +1,6 @@
 //! Parameters by name: the path of modules that leads to one, such as `blocks.0.query.weight`, and the layer it is in.
 
 use super::safetensors::Values;
-use super::vit::Vit;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Tensor, TensorData};
 use std::collections::BTreeMap;
@@ -34,7 +33,7 @@ impl Name {
 }
 
 /// All parameters of a model on the host, by name, each with its identity.
-pub(super) fn parameters(model: &Vit) -> BTreeMap<String, (ParamId, Values)> {
+pub(super) fn parameters<M: Module>(model: &M) -> BTreeMap<String, (ParamId, Values)> {
     let mut parameters = Parameters::default();
     model.visit(&mut parameters);
     parameters.found

@@ -1,5 +1,6 @@
 //! What a run tells while it goes on, and at its end.
 
+use super::growth::MoGrow;
 use super::nonfinite::number;
 use super::trainer::Trainer;
 use crate::batch::Batch;
@@ -35,6 +36,12 @@ pub struct StepReport {
     pub images: usize,
     /// How many of them were decoded for it; the others came from the replay buffer.
     pub fresh: usize,
+    /// Blocks of the model.
+    pub depth: usize,
+    /// Patches of an image as the model sees it.
+    pub tokens: usize,
+    /// Floating-point operations of the step, forwards and backwards ([`super::VitConfig::training_flops`]).
+    pub flops: f64,
     /// RandAugment's mean magnitude in the step's first batch.
     pub magnitude: f64,
     /// Time spent waiting for the step's batches.
@@ -91,6 +98,29 @@ pub struct EmaReport {
     pub loss: f64,
 }
 
+/// One growth of the model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct GrowthReport {
+    /// Number of the step that comes next, from 0.
+    pub step: u64,
+    /// Share of the run's compute consumed before it, `0..1`.
+    pub progress: f64,
+    /// Index of the stage that begins.
+    pub stage: usize,
+    /// Blocks before.
+    pub before: usize,
+    /// Blocks after.
+    pub after: usize,
+    /// Where the weights come from.
+    pub mogrow: MoGrow,
+    /// Mean cross-entropy of the stage's first batch at the stage's resolution, labels not smoothed and nothing dropped, in
+    /// the model before; `None` if the batch is empty.
+    pub loss_before: Option<f64>,
+    /// The same in the model after.
+    pub loss_after: Option<f64>,
+}
+
 /// Sums over the steps of one stage: those with its index and band, since stages set by hand may share an index.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -112,6 +142,15 @@ pub struct StageTotal {
     pub compute: f64,
     /// Sum of the images' losses.
     pub loss: f64,
+    /// Blocks of the model in the last of the steps; 0 in checkpoints of older versions, as the two below.
+    #[serde(default)]
+    pub depth: usize,
+    /// Patches of an image.
+    #[serde(default)]
+    pub tokens: usize,
+    /// Floating-point operations of the steps.
+    #[serde(default)]
+    pub flops: f64,
 }
 
 impl StageTotal {
@@ -149,6 +188,9 @@ pub struct History {
     pub evaluations: Vec<EvalReport>,
     /// The pass at the base size after the last step.
     pub finished: Option<EvalReport>,
+    /// Each growth of the model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub growths: Vec<GrowthReport>,
 }
 
 impl History {
@@ -166,6 +208,8 @@ impl History {
         total.wait += report.wait.as_secs_f64();
         total.compute += report.compute.as_secs_f64();
         total.loss += report.loss * report.images as f64;
+        (total.depth, total.tokens) = (report.depth, report.tokens);
+        total.flops += report.flops;
     }
 
     /// The pass with the highest top-1 accuracy, be it the model's or a running mean's, and the first of equals.
@@ -196,6 +240,8 @@ pub struct Summary {
 pub trait Watch {
     /// A stage begins: before its first step, also when a run goes on in its middle.
     fn stage(&mut self, _stage: &Stage) {}
+    /// The model has grown, at the begin of a stage.
+    fn grown(&mut self, _report: &GrowthReport) {}
     /// A batch is about to be learnt from.
     fn batch(&mut self, _batch: &Batch, _trainer: &Trainer) {}
     /// A step was taken.

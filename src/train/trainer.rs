@@ -1,8 +1,10 @@
 //! What a step of training changes, and the step.
 
-use super::config::{Precision, TrainConfig};
+use super::config::{Precision, TrainConfig, VitConfig};
 use super::ema::{self, Ema};
 use super::gradient::{self, Gradients, Workers};
+use super::growth::{Grow, GrowthMoments, Sources, carry, deepen};
+use super::names::parameters;
 use super::optimizer::AdamW;
 use super::position;
 use super::precision::LossScale;
@@ -10,7 +12,8 @@ use super::report::History;
 use super::vit::Vit;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::schedule::Stage;
+use crate::rng::mix;
+use crate::schedule::{Schedule, Stage};
 use burn::tensor::{Device, Tensor, TensorData};
 
 /// Model, optimiser and how far they have come.
@@ -40,10 +43,53 @@ impl Trainer {
     /// # Errors
     /// [`Error::Config`] if a setting cannot work.
     pub fn new(config: TrainConfig, band: u32, threads: usize, device: &Device) -> Result<Self> {
+        let depth = config.model.depth;
+        Self::of_depth(config, depth, band, threads, device)
+    }
+
+    /// A new run under `schedule`: at the size and depth of its first stage.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a setting cannot work, or if the schedule grows to another depth than the model's, needs a
+    /// running mean of the weights to grow from where none is kept, or grows a model whose first layers are frozen.
+    pub fn for_schedule(config: TrainConfig, schedule: &Schedule, threads: usize, device: &Device) -> Result<Self> {
+        let first = &schedule.stages()[0];
+        let mut depth = config.model.depth;
+        if let Some(own) = first.growth.depth {
+            depth = own.blocks as usize;
+            let refuse = |what: &str, reason: String| Err(Error::config(what, reason));
+            if own.full as usize != config.model.depth {
+                let reason = format!("{} blocks, but the schedule's last stage has {}", config.model.depth, own.full);
+                return refuse("model.depth", reason);
+            }
+            let grows = own.blocks < own.full;
+            if grows && config.freeze > 0 {
+                let reason = format!("{}: the layers of a model that grows are not frozen", config.freeze);
+                return refuse("freeze", reason);
+            }
+            let mogrow = config.growth.mogrow;
+            if grows && mogrow.needs_mean() && config.ema.is_empty() {
+                let reason = "none, but new blocks come from a running mean of the weights; give a decay, such as 0.999, or \
+                              mogrow copy";
+                return refuse("ema", reason.into());
+            }
+        }
+        Self::of_depth(config, depth, first.side(), threads, device)
+    }
+
+    /// A new run with only the first `depth` blocks of what there will be.
+    pub(super) fn of_depth(
+        config: TrainConfig,
+        depth: usize,
+        band: u32,
+        threads: usize,
+        device: &Device,
+    ) -> Result<Self> {
         config.check()?;
         config.precision.check(device)?;
+        let shape = VitConfig { depth, ..config.model.clone() };
         Ok(Self {
-            model: Vit::new(&config.model, band, config.seed, device)?,
+            model: Vit::new(&shape, band, config.seed, device)?,
             optimizer: AdamW::new(config.optimizer.clone()),
             emas: vec![Ema::default(); config.ema.len()],
             loss_scale: LossScale::default(),
@@ -77,6 +123,11 @@ impl Trainer {
     /// from its feed, and checkpoints keep them.
     pub fn classes(&self) -> &[String] {
         &self.classes
+    }
+
+    /// Blocks of the model as it is: those of the settings, unless it has still to grow.
+    pub fn depth(&self) -> usize {
+        self.model.blocks.len()
     }
 
     /// Optimiser steps taken.
@@ -116,6 +167,71 @@ impl Trainer {
         }
         self.model = self.model.clone().resized(to);
         Ok(())
+    }
+
+    /// Grows the model to `depth` blocks as [`TrainConfig::growth`] says. Each running mean grows from itself, whichever the
+    /// weights come from; where new blocks are random or zero it begins anew with them. Before the first step, where there is
+    /// no mean yet, the weights stand for it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if it would shrink or become larger than the settings' model, if there is no mean to grow from, or if
+    /// layers are frozen, whose numbers would change.
+    pub fn grow(&mut self, depth: usize) -> Result<()> {
+        let (own, full) = (self.depth(), self.config.model.depth);
+        if depth == own {
+            return Ok(());
+        }
+        if depth < own || depth > full {
+            let reason =
+                format!("{depth} blocks: expected {own}, which the model has, to {full}, those of the whole one");
+            return Err(Error::config("stage.depth", reason));
+        }
+        if self.config.freeze > 0 {
+            return Err(Error::config("freeze", "the layers of a model that grows are not frozen"));
+        }
+        let by = self.config.growth.mogrow;
+        let slowest = (0..self.emas.len()).max_by(|&a, &b| self.config.ema[a].total_cmp(&self.config.ema[b]));
+        let mean = slowest.map(|index| self.averaged(index).unwrap_or_else(|| self.model.clone()));
+        // A function of run and step, so that a run that goes on draws the same.
+        let seed = mix(self.config.seed ^ mix(self.step + 1));
+        let grown = deepen(&self.model, mean.as_ref(), &[depth], by, seed)?;
+
+        let map = Sources::new(&self.model.groups(), &[depth])?;
+        let (before, after) = (parameters(&self.model), parameters(&grown));
+        let device = self.model.position.val().device();
+        let moments = std::mem::take(&mut self.optimizer.moments);
+        if self.config.growth.moments == GrowthMoments::Carry {
+            let old = before.iter().filter_map(|(name, (id, _))| Some((name.clone(), moments.get(id)?.clone())));
+            let new = carry(&map, by, &old.collect(), after.keys().cloned(), |_| None);
+            self.optimizer.moments = new.into_iter().map(|(name, moments)| (after[&name].0, moments)).collect();
+        }
+        for ema in self.emas.iter_mut().filter(|ema| !ema.tensors.is_empty()) {
+            let old = before.iter().filter_map(|(name, (id, _))| Some((name.clone(), ema.tensors.get(id)?.clone())));
+            let own = |name: &str| {
+                let values = after[name].1.values.clone();
+                let len = values.len();
+                Some(Tensor::from_data(TensorData::new(values, [len]), &device))
+            };
+            let new = carry(&map, by, &old.collect(), after.keys().cloned(), own);
+            ema.tensors = new.into_iter().map(|(name, mean)| (after[&name].0, mean)).collect();
+        }
+        self.model = grown;
+        Ok(())
+    }
+
+    /// Blocks that the model has in this stage.
+    pub(super) fn depth_in(&self, stage: &Stage) -> usize {
+        stage.growth.depth.map_or(self.config.model.depth, |depth| depth.blocks as usize)
+    }
+
+    /// Mean cross-entropy of a batch as training shows it, labels not smoothed and nothing dropped.
+    pub(super) fn plain_loss(&self, batch: &Batch) -> Result<Option<f64>> {
+        if batch.is_empty() {
+            return Ok(None);
+        }
+        let shrink = batch.stage.growth.shrink;
+        let (loss, _) = gradient::score(&self.model, &self.config, &self.workers, batch, shrink)?;
+        Ok(Some(loss / batch.len() as f64))
     }
 
     /// Gradient of the losses of `batch`, to be summed with those of the other batches of a step. `place` is the number

@@ -2,6 +2,7 @@
 
 use super::block::{Block, DropPath, layer_norm};
 use super::config::{Precision, VitConfig};
+use super::growth::Grow;
 use super::position;
 use super::precision::{linear, raised};
 use crate::error::Result;
@@ -35,6 +36,9 @@ pub struct Vit {
     pub head: Linear,
     #[module(skip)]
     patch: usize,
+    /// What a new block's layer scale begins at.
+    #[module(skip)]
+    layer_scale: Option<f64>,
 }
 
 impl Vit {
@@ -56,6 +60,7 @@ impl Vit {
             norm: first.norm(dim),
             head: first.linear(dim, config.classes),
             patch: config.patch,
+            layer_scale: config.layer_scale,
         })
     }
 
@@ -114,6 +119,33 @@ impl Vit {
             *block = block.clone().no_grad();
         }
         Self { blocks, ..self }
+    }
+}
+
+impl Grow for Vit {
+    fn groups(&self) -> Vec<(String, usize)> {
+        vec![("blocks".into(), self.blocks.len())]
+    }
+
+    fn with_depths(&self, depths: &[usize], seed: u64) -> Result<Self> {
+        let [dim, classes] = self.head.weight.dims();
+        let block = &self.blocks[0];
+        let [_, hidden] = block.expand.weight.dims();
+        let config = VitConfig {
+            dim,
+            depth: depths[0],
+            heads: block.heads(),
+            patch: self.patch,
+            // Half more than the width, so that its product with `dim` is not cut to one less.
+            mlp_ratio: (hidden as f64 + 0.5) / dim as f64,
+            layer_scale: self.layer_scale,
+            ..VitConfig::tiny(classes)
+        };
+        Self::new(&config, self.band(), seed, &self.position.val().device())
+    }
+
+    fn ends_branch(&self, name: &str) -> bool {
+        name.starts_with("project.") || name.starts_with("contract.")
     }
 }
 

@@ -231,7 +231,7 @@ impl Trainer {
         let layer_scale = |config: &VitConfig| usize::from(config.layer_scale.is_some());
         for (name, found, own) in [
             ("dim", found.dim, own.dim),
-            ("depth", found.depth, own.depth),
+            ("depth", found.depth, self.depth()),
             ("heads", found.heads, own.heads),
             ("patch", found.patch, own.patch),
             ("hidden width", found.hidden(), own.hidden()),
@@ -264,6 +264,9 @@ impl Trainer {
 #[derive(Deserialize)]
 struct State {
     step: u64,
+    /// Of a model that has not grown to its end.
+    #[serde(default)]
+    depth: Option<usize>,
     #[serde(default)]
     classes: Vec<String>,
 }
@@ -297,7 +300,8 @@ fn of_checkpoint(path: &Path, contents: Contents, ema: Option<usize>) -> Result<
         steps: Some(state.step),
         ema: decay,
     };
-    Ok((config.model, about, tensors))
+    let depth = state.depth.unwrap_or(config.model.depth);
+    Ok((VitConfig { depth, ..config.model }, about, tensors))
 }
 
 /// The same of a file with timm's tensors.

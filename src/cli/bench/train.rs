@@ -93,7 +93,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let config = train_config(&settings, *patch, 0.0, input.source.classes().len())?;
     config.check()?;
     // Told before anything is measured.
-    targets.iter().try_for_each(|target| config.model.grid(target.stage.band).map(drop))?;
+    targets.iter().try_for_each(|target| config.model.grid(target.stage.side()).map(drop))?;
     let mut rows: Vec<(Key, Part, &Target)> = Vec::new();
     for workers in common.workers() {
         for &cache in common.cache.states() {
@@ -140,7 +140,11 @@ impl Bench<'_> {
         if part == Part::Loader {
             return feed.window(common, self.recipe, self.input, key, target, round);
         }
-        let mut trainer = Trainer::new(self.config.clone(), target.stage.band, self.threads, &Device::flex())?;
+        let mut config = self.config.clone();
+        if let Some(depth) = target.stage.growth.depth {
+            config.model.depth = depth.blocks as usize;
+        }
+        let mut trainer = Trainer::new(config, target.stage.side(), self.threads, &Device::flex())?;
         let loader = || feed.loader(common, self.recipe, self.input, key.workers, target, round);
         let batches = loader()?.take(REPEATED).collect::<Result<Vec<_>>>()?;
         // The first step sets up the optimiser's moments and the backend's memory.

@@ -91,6 +91,7 @@ impl Plan<'_> {
             replay,
             early_batch,
             released,
+            prog,
         } = &self.args.fit;
         given("--base", base.map(|v| v.to_string()));
         given("--patch", patch.map(|v| v.to_string()));
@@ -102,6 +103,9 @@ impl Plan<'_> {
         given("--crop", crop.map(|v| v.to_string()));
         given("--replay", replay.map(|v| v.to_string()));
         given("--early-batch", early_batch.map(|v| v.to_string()));
+        for (option, value) in prog.given() {
+            given(option, value);
+        }
         words.extend(released.then(|| "--released".to_owned()));
         words.extend(advised);
         words

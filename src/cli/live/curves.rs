@@ -2,7 +2,7 @@
 
 use super::super::chart::{At, Chart, Panel, Reference, Series, Style};
 use super::log::Event;
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, Stage};
 
 /// Loss, accuracy, band and speed over share of compute.
 pub(crate) fn curves(title: &str, events: &[Event], schedule: &Schedule) -> Chart {
@@ -15,6 +15,7 @@ pub(crate) fn curves(title: &str, events: &[Event], schedule: &Schedule) -> Char
                 loss.push((x, *l));
                 window.push((x, *stage, *images as f64, *w, w + compute));
             }
+            Event::Growth { .. } => {}
             Event::Evaluation { progress, report, .. } => top1.push((progress * 100.0, report.top1 * 100.0)),
         }
     }
@@ -30,12 +31,17 @@ pub(crate) fn curves(title: &str, events: &[Event], schedule: &Schedule) -> Char
             steps.push((100.0, last));
         }
     }
-    let mut band: Vec<(f64, f64)> = schedule.stages().iter().map(|s| (s.start * 100.0, f64::from(s.band))).collect();
-    band.extend(schedule.stages().last().map(|s| (100.0, f64::from(s.band))));
+    let by_stage = |value: &dyn Fn(&Stage) -> f64| {
+        let mut points: Vec<_> = schedule.stages().iter().map(|s| (s.start * 100.0, value(s))).collect();
+        points.extend(schedule.stages().last().map(|s| (100.0, value(s))));
+        points
+    };
+    let band = by_stage(&|stage| f64::from(stage.side()));
+    let depth = |stage: &Stage| stage.growth.depth.map_or(0.0, |depth| f64::from(depth.blocks));
     let changes: Vec<Reference> = schedule
         .stages()
         .windows(2)
-        .filter(|w| w[0].band != w[1].band)
+        .filter(|w| w[0].side() != w[1].side() || w[0].growth.depth != w[1].growth.depth)
         .map(|w| Reference { name: String::new(), at: At::X(w[1].start * 100.0) })
         .collect();
     let panel = |y_label: &str, series: Vec<Series>| Panel {
@@ -47,9 +53,10 @@ pub(crate) fn curves(title: &str, events: &[Event], schedule: &Schedule) -> Char
         ..Panel::default()
     };
     let smooth = smoothed(&loss);
-    Chart {
+    let grows = schedule.depth().is_some();
+    let mut chart = Chart {
         title: title.into(),
-        subtitle: "dashed: the band grows".into(),
+        subtitle: if grows { "dashed: band or depth grow" } else { "dashed: the band grows" }.into(),
         panels: vec![
             panel(
                 "training loss",
@@ -73,7 +80,12 @@ pub(crate) fn curves(title: &str, events: &[Event], schedule: &Schedule) -> Char
                 ..panel("waiting for input, %", vec![Series::new("", Style::Step, wait)])
             },
         ],
+    };
+    if grows {
+        let series = Series::new("", Style::Step, by_stage(&depth));
+        chart.panels.insert(3, Panel { from_zero: true, ..panel("depth, blocks", vec![series]) });
     }
+    chart
 }
 
 /// The mean of the last 20 values at each.

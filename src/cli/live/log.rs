@@ -2,7 +2,7 @@
 
 use super::input::Input;
 use crate::error::{Error, Result};
-use crate::train::EvalReport;
+use crate::train::{EvalReport, GrowthReport};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs::File;
@@ -33,6 +33,14 @@ pub(crate) enum Event {
         /// Images that were decoded for it; absent in logs of older versions.
         #[serde(default)]
         fresh: usize,
+        /// Blocks of the model, patches of an image, and floating-point operations of the step, forwards and backwards; absent
+        /// in logs of older versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        depth: Option<usize>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tokens: Option<usize>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        flops: Option<f64>,
         /// RandAugment's mean magnitude, where the policy follows one; older versions wrote it everywhere.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         magnitude: Option<f64>,
@@ -46,6 +54,11 @@ pub(crate) enum Event {
         /// Resident memory in bytes, looked at once a second.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         memory: Option<u64>,
+    },
+    /// The model has grown, before the step of this number.
+    Growth {
+        #[serde(flatten)]
+        report: GrowthReport,
     },
     /// A pass over the validation set.
     Evaluation {
@@ -61,6 +74,7 @@ impl Event {
     fn step(&self) -> u64 {
         match self {
             Self::Step { step, .. } => *step,
+            Self::Growth { report } => report.step,
             // A pass after `step` steps belongs to the last of them.
             Self::Evaluation { report, .. } => report.step.saturating_sub(1),
         }
@@ -138,7 +152,7 @@ fn parse(text: &str) -> serde_json::Result<Event> {
     let mut event = serde_json::from_value(line).map_err(|_| error)?;
     match &mut event {
         Event::Step { loss, .. } if own => *loss = f64::NAN,
-        Event::Step { .. } => {}
+        Event::Step { .. } | Event::Growth { .. } => {}
         Event::Evaluation { report, .. } => {
             if own {
                 report.loss = f64::NAN;
@@ -226,6 +240,9 @@ mod tests {
                 skipped: false,
                 images: 4,
                 fresh: 4,
+                depth: Some(12),
+                tokens: Some(1),
+                flops: Some(1e9),
                 magnitude: None,
                 wait: 0.0,
                 compute: 1.0,

@@ -34,7 +34,7 @@ use crate::error::Result;
 use crate::loader::{Counters, Meter};
 use crate::recipe::Recipe;
 use crate::schedule::{Schedule, Stage};
-use crate::train::{EmaReport, EvalReport, StageTotal, StepReport, Trainer, Watch};
+use crate::train::{EmaReport, EvalReport, GrowthReport, StageTotal, StepReport, Trainer, Watch};
 use contact_sheet::Images;
 use log::Log;
 use metrics::Exporter;
@@ -220,13 +220,21 @@ impl Live {
 
     fn begin(&mut self, stage: &Stage) {
         self.terminal.print(&format!(
-            "stage {}/{}: {:.0} to {:.0} % of the compute, band {} ({}), batches of {}{}",
+            "stage {}/{}: {:.0} to {:.0} % of the compute, band {} ({}){}{}, batches of {}{}",
             stage.index + 1,
             self.standing.segments.len(),
             stage.start * 100.0,
             stage.end * 100.0,
             stage.band,
             if stage.band == stage.base { "the whole image".to_owned() } else { stage.crop.to_string() },
+            match stage.growth.depth {
+                Some(depth) => format!(", {} of {} blocks", depth.blocks, depth.full),
+                None => String::new(),
+            },
+            match stage.growth.shrink {
+                Some(shrink) => format!(", made smaller to {} by the trainer", shrink.side()),
+                None => String::new(),
+            },
             stage.batch_size,
             match stage.replay.is_on() {
                 true => format!(", {} of them new", stage.fresh()),
@@ -258,6 +266,9 @@ impl Live {
             skipped: r.skipped,
             images: r.images,
             fresh: r.fresh,
+            depth: Some(r.depth),
+            tokens: Some(r.tokens),
+            flops: Some(r.flops),
             magnitude: self.standing.magnitude,
             wait,
             compute,
@@ -273,6 +284,9 @@ impl Live {
                 .with("train/images_per_second", r.images as f64 / seconds)
                 .with("schedule/band", f64::from(r.band))
                 .with("schedule/progress", r.progress)
+                .with("model/depth", r.depth as f64)
+                .with("model/tokens", r.tokens as f64)
+                .with("model/flops", r.flops)
                 .maybe("schedule/magnitude", self.standing.magnitude)
                 .with("input/wait_share", wait / seconds);
             for (name, share) in input.shares().into_iter().flatten() {
@@ -289,6 +303,20 @@ impl Live {
             exporter.step(r, self.standing.magnitude);
         }
         self.terminal.show(&self.standing, &usage);
+    }
+
+    fn tell_growth(&mut self, r: &GrowthReport) {
+        let losses = match (r.loss_before, r.loss_after) {
+            (Some(before), Some(after)) => format!(": loss {before:.3} before, {after:.3} after"),
+            _ => String::new(),
+        };
+        self.terminal.print(&format!("grown from {} to {} blocks ({}){losses}", r.before, r.after, r.mogrow));
+        self.log.write(&Event::Growth { report: r.clone() });
+        if let Some(board) = &self.board {
+            let scalars =
+                Scalars::default().maybe("growth/loss_before", r.loss_before).maybe("growth/loss_after", r.loss_after);
+            board.scalars(r.step, scalars);
+        }
     }
 
     fn tell_evaluation(&mut self, report: &EvalReport) {
@@ -336,6 +364,10 @@ fn last_step(steps: u64) -> u64 {
 impl Watch for Live {
     fn stage(&mut self, stage: &Stage) {
         self.costing(|live| live.begin(stage));
+    }
+
+    fn grown(&mut self, report: &GrowthReport) {
+        self.costing(|live| live.tell_growth(report));
     }
 
     fn batch(&mut self, batch: &Batch, trainer: &Trainer) {
@@ -428,6 +460,9 @@ mod tests {
             skipped,
             images: 4,
             fresh: 4,
+            depth: 2,
+            tokens: 4,
+            flops: 1e6,
             magnitude: 7.5,
             wait: Duration::from_millis(1),
             compute: Duration::from_millis(9),
