@@ -218,6 +218,7 @@ impl Schedule {
             crop: crop.map(str::parse).transpose().or_raise()?,
             replay: replay.parse().or_raise()?,
             early_batch: early_batch.parse().or_raise()?,
+            ..Options::default()
         };
         bandfeed::Schedule::named(name, &options).or_raise().map(Self)
     }
