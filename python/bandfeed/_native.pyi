@@ -5,7 +5,24 @@ from typing import Any, ClassVar, Literal, SupportsIndex, final
 
 import numpy.typing as npt
 
-__all__: list[str]
+__all__ = [
+    "Batch",
+    "Loader",
+    "Mixing",
+    "Schedule",
+    "Stage",
+    "Tensor",
+    "__version__",
+    "apply_operations",
+    "decode",
+    "draw_operations",
+    "evaluation_transform",
+    "low_frequency_crop",
+    "normalize",
+    "resized_crop",
+    "training_plan",
+    "training_transform",
+]
 __version__: str
 
 @final
