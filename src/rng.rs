@@ -33,6 +33,9 @@ pub(crate) enum Purpose {
     /// Which branches of a model a sample skips.
     #[cfg(feature = "train")]
     DropPath = 33,
+    /// Which part of a supernet a step trains.
+    #[cfg(feature = "train")]
+    Search = 34,
 }
 
 /// A stream of random numbers for one purpose of one sample.

@@ -111,6 +111,7 @@ impl Fit {
             // A budget in passes is for the exact form.
             released: self.released || (recipe.released && self.image_epochs.is_none()),
             prog: self.prog.over(recipe.prog),
+            search: self.prog.search_over(recipe.search, name),
             name: recipe.name,
         }
     }

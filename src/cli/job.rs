@@ -10,10 +10,11 @@ use crate::engine::{EngineOptions, Engines};
 use crate::error::{Error, Result};
 use crate::loader::{BadFile, Loader, OnBadFile, State};
 use crate::recipe::{Recipe, TrainPreset};
-use crate::schedule::{LearningRate, Schedule, Stage};
+use crate::schedule::{LearningRate, Schedule, Stage, StageReplay};
 use crate::source::Source;
 use crate::train::{
-    self, AdamWConfig, Checkpoints, Device, GrowthConfig, Init, Pass, Run, Summary, TrainConfig, Trainer, VitConfig,
+    self, AdamWConfig, AutoProg, Checkpoints, Device, GrowthConfig, Init, Pass, Run, Summary, TrainConfig, Trainer,
+    VitConfig,
 };
 use burn::module::Module;
 use serde::Serialize;
@@ -152,7 +153,14 @@ impl Job {
             stop,
             watch: &mut live,
         };
-        let result = train::fit(&mut trainer, &mut loader, run);
+        let result = match self.schedule.search() {
+            Some(_) => {
+                let mut probe = |stage: &Stage| self.probe(stage);
+                let search = AutoProg { schedule: &self.schedule, probe: &mut probe };
+                train::fit_with_search(&mut trainer, &mut loader, run, search)
+            }
+            None => train::fit(&mut trainer, &mut loader, run),
+        };
         let closed = live.close();
         let summary = result?;
         let cost = closed?;
@@ -268,6 +276,17 @@ impl Job {
         builder.build()
     }
 
+    /// Training images to compare candidates by: in an order of their own, not mixed, the same at every pass.
+    fn probe(&self, stage: &Stage) -> Result<Pass<'static>> {
+        const ORDER: u64 = 0x7072_6f62_6500_0000;
+        let stage = Stage { replay: StageReplay::OFF, accumulate: 1, ..stage.clone() };
+        let recipe = Recipe { mix: None, ..self.recipe.clone() };
+        let builder =
+            Loader::builder(self.train.clone(), Schedule::fixed(stage)).recipe(recipe).seed(self.config.seed ^ ORDER);
+        let builder = builder.engines(self.engines.clone()).workers(self.workers).on_bad_file(self.on_bad_file);
+        Ok(Box::new(builder.build()?))
+    }
+
     /// Says what is about to happen, and writes it beside the run.
     fn announce(&self, loader: &Loader, trainer: &Trainer) -> Result<()> {
         let record = Record {
@@ -302,10 +321,12 @@ impl Job {
             eprintln!("           for now {} of the {} blocks", trainer.depth(), model.depth);
         }
         eprintln!(
-            "schedule   {}: {} equivalent epochs at {} px, {:.1} passes over the images",
+            "schedule   {}: {}{:.1} passes over the images",
             self.schedule.name(),
-            self.schedule.epochs(),
-            self.schedule.base(),
+            match self.schedule.search() {
+                Some(_) => "searched while training, ".to_owned(),
+                None => format!("{} equivalent epochs at {} px, ", self.schedule.epochs(), self.schedule.base()),
+            },
             self.schedule.image_epochs()
         );
         eprintln!(

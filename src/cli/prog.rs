@@ -3,7 +3,7 @@
 use crate::recipe::SchedulePreset;
 #[cfg(feature = "train")]
 use crate::schedule::Schedule;
-use crate::schedule::{Prog, TokensBy};
+use crate::schedule::{Prog, Search, SearchCost, TokensBy};
 use crate::{Error, Result};
 
 /// What `auto_prog` is made of; `[schedule.prog]` of a run file has all of it.
@@ -35,11 +35,32 @@ pub struct ProgArgs {
     /// patches of whole images) [default: band].
     #[arg(long, value_name = "WAY")]
     pub tokens_by: Option<TokensBy>,
+    /// Search depth and resolution of each stage while training, for so many passes over the data at its begin: AutoProg. The budget
+    /// is then in passes. Under efficient_train and the like depth is searched, and grows with the band [default: no search].
+    #[arg(long, value_name = "PASSES")]
+    pub search_epochs: Option<f64>,
+    /// Training images by which the search compares [default: 1024].
+    #[arg(long, value_name = "IMAGES")]
+    pub search_probe: Option<usize>,
+    /// What a candidate costs: time, as measured, or flops, by which one seed always chooses the same [default: time].
+    #[arg(long, value_name = "WHAT")]
+    pub search_cost: Option<SearchCost>,
+    /// Whether resolution is searched beside depth [default: true with auto_prog].
+    #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set)]
+    pub search_tokens: Option<bool>,
 }
 
 impl From<&SchedulePreset> for ProgArgs {
     fn from(preset: &SchedulePreset) -> Self {
-        let Some(prog) = preset.prog else { return Self::default() };
+        let search = preset.search;
+        let none = Self {
+            search_epochs: search.map(|search| search.epochs),
+            search_probe: search.map(|search| search.probe),
+            search_cost: search.map(|search| search.cost),
+            search_tokens: search.map(|search| search.tokens),
+            ..Self::default()
+        };
+        let Some(prog) = preset.prog else { return none };
         Self {
             num_stages: Some(prog.num_stages),
             layers: Some(prog.depth),
@@ -49,6 +70,7 @@ impl From<&SchedulePreset> for ProgArgs {
             dp_scale: Some(prog.dp_scale),
             re_scale: Some(prog.re_scale),
             tokens_by: Some(prog.tokens_by),
+            ..none
         }
     }
 }
@@ -56,7 +78,7 @@ impl From<&SchedulePreset> for ProgArgs {
 impl ProgArgs {
     /// The options given, and where they are silent `prog`'s; `None` if nobody says anything.
     pub(super) fn over(&self, prog: Option<Prog>) -> Option<Prog> {
-        if *self == Self::default() {
+        if self.sizes() == Self::default() {
             return prog;
         }
         let own = prog.unwrap_or_default();
@@ -73,8 +95,38 @@ impl ProgArgs {
         })
     }
 
+    /// The options of the schedule itself: all but the search's.
+    fn sizes(&self) -> Self {
+        Self { search_epochs: None, search_probe: None, search_cost: None, search_tokens: None, ..self.clone() }
+    }
+
+    /// The same of the search.
+    pub(super) fn search_over(&self, search: Option<Search>, schedule: &str) -> Option<Search> {
+        if *self == self.sizes() {
+            return search;
+        }
+        let own = search.unwrap_or(Search { tokens: is_auto_prog(schedule), ..Search::default() });
+        Some(Search {
+            epochs: self.search_epochs.unwrap_or(own.epochs),
+            probe: self.search_probe.unwrap_or(own.probe),
+            cost: self.search_cost.unwrap_or(own.cost),
+            tokens: self.search_tokens.unwrap_or(own.tokens),
+        })
+    }
+
+    /// Says how deep the model is where nobody does and the schedule must know: `blocks`, the model's.
+    #[cfg(feature = "train")]
+    pub(super) fn fill_depth(&self, schedule: &mut SchedulePreset, blocks: u32) {
+        let name = schedule.name.as_str();
+        let searched = schedule.search.is_some() || *self != self.sizes();
+        let grows = is_auto_prog(name) || (!name.ends_with(".toml") && (self.l_scale.is_some() || searched));
+        if self.layers.is_none() && (grows || schedule.prog.is_some()) {
+            schedule.prog.get_or_insert_default().depth = blocks;
+        }
+    }
+
     /// The options that were given, as a command has them.
-    pub(super) fn given(&self) -> [(&'static str, Option<String>); 8] {
+    pub(super) fn given(&self) -> [(&'static str, Option<String>); 12] {
         let number = |value: Option<f64>| value.map(|value| value.to_string());
         [
             ("--num-stages", self.num_stages.map(|value| value.to_string())),
@@ -85,16 +137,27 @@ impl ProgArgs {
             ("--dp-scale", number(self.dp_scale)),
             ("--re-scale", number(self.re_scale)),
             ("--tokens-by", self.tokens_by.map(|value| value.to_string())),
+            ("--search-epochs", number(self.search_epochs)),
+            ("--search-probe", self.search_probe.map(|value| value.to_string())),
+            ("--search-cost", self.search_cost.map(|value| value.to_string())),
+            ("--search-tokens", self.search_tokens.map(|value| value.to_string())),
         ]
     }
 
     /// Refuses options of growth with a schedule that does not look at them.
     pub(super) fn check(&self, name: &str) -> Result<()> {
-        if *self == Self::default() || is_auto_prog(name) {
+        let sizes = self.sizes();
+        let refuse = |reason: String| Err(Error::config("schedule.prog", reason));
+        if name.ends_with(".toml") && sizes != Self::default() {
+            return refuse(format!("options of growth are given, but {name} says depth by stage; change it there"));
+        }
+        let depth_only = Self { layers: sizes.layers, l_scale: sizes.l_scale, ..Self::default() };
+        if is_auto_prog(name) || sizes == depth_only {
             return Ok(());
         }
-        let reason = format!("options of growth are for auto_prog, but the schedule is `{name}`");
-        Err(Error::config("schedule.prog", reason))
+        refuse(format!(
+            "these options of growth are for auto_prog; `{name}` takes --l-scale, --layers and those of the search"
+        ))
     }
 }
 
@@ -140,7 +203,18 @@ mod tests {
         let first = &fitted.stages()[0];
         assert_eq!((first.band, first.side(), first.growth.augment), (224, 128, false));
         let error = schedule(&["constant", "--layers", "18"]).expect_err("constant does not grow").to_string();
+        assert!(error.starts_with("schedule.prog.l_scale: ") && error.contains("nowhere to grow"), "{error}");
+        let error = schedule(&["efficient_train", "--r-scale", "0.5"]).expect_err("its bands are its own").to_string();
         assert!(error.starts_with("schedule.prog: "), "{error}");
+        let deep = schedule(&["efficient_train", "--layers", "8", "--l-scale", "0.5"]).expect("valid");
+        assert_eq!((deep.depth(), deep.stages()[0].growth.depth.map(|d| d.blocks)), (Some(8), Some(4)));
+        let words = ["auto_prog", "--epochs", "40", "--search-epochs", "3", "--search-cost", "flops"];
+        let expected = Search { epochs: 3.0, cost: SearchCost::Flops, ..Search::default() };
+        assert_eq!(schedule(&words).expect("valid").search(), Some(&expected));
+        let words = ["efficient_train_pp", "--l-scale", "0.5", "--search-probe", "64", "--image-epochs", "50"];
+        let searched = schedule(&words).expect("valid");
+        assert_eq!(searched.search(), Some(&Search { probe: 64, tokens: false, ..Search::default() }));
+        assert_eq!((searched.epochs(), searched.image_epochs()), (50.0, 50.0));
     }
 
     #[cfg(feature = "train")]

@@ -4,7 +4,7 @@ use super::live::{Cost, Input};
 use super::table::table;
 use crate::loader::{BadFile, Counters};
 use crate::schedule::Schedule;
-use crate::train::{History, StageTotal};
+use crate::train::{History, SearchReport, StageTotal};
 use serde::Serialize;
 
 /// Lists files that something is wrong with; prints nothing where there are none.
@@ -54,7 +54,7 @@ pub(super) fn stage_table(history: &History, schedule: &Schedule) -> String {
         .map(|s| {
             // Older versions did not keep the number of tokens.
             let tokens = if s.tokens > 0 { s.tokens } else { (s.band / patch).pow(2) as usize };
-            let mut row = vec![format!("{}", s.stage + 1), s.band.to_string()];
+            let mut row = vec![format!("{}{}", s.stage + 1, if s.search { " search" } else { "" }), s.band.to_string()];
             row.extend(grows.then(|| s.depth.to_string()));
             row.extend([
                 tokens.to_string(),
@@ -71,7 +71,16 @@ pub(super) fn stage_table(history: &History, schedule: &Schedule) -> String {
         })
         .collect();
     let sum = |f: fn(&StageTotal) -> f64| history.stages.iter().map(f).sum::<f64>();
-    let (images, wall) = (sum(|s| s.images as f64), sum(|s| s.wall()));
+    let looks = |f: fn(&SearchReport) -> f64| history.searches.iter().map(f).sum::<f64>();
+    let (looking, looked) = (looks(|s| s.seconds), looks(|s| s.flops));
+    if !history.searches.is_empty() {
+        let mut row = vec!["looks".to_owned()];
+        row.resize(header.len(), String::new());
+        row[header.len() - 4] = format!("{looking:.1}");
+        row[header.len() - 1] = format!("{:.3}", looked * 1e-12);
+        rows.push(row);
+    }
+    let (images, wall) = (sum(|s| s.images as f64), sum(|s| s.wall()) + looking);
     let mut all = vec!["all".into(), String::new()];
     all.extend(grows.then(String::new));
     all.extend([
@@ -84,9 +93,29 @@ pub(super) fn stage_table(history: &History, schedule: &Schedule) -> String {
         format!("{:.2} %", sum(|s| s.wait) / wall.max(1e-9) * 100.0),
         String::new(),
     ]);
-    all.extend(grows.then(|| format!("{:.3}", sum(|s| s.flops) * 1e-12)));
+    all.extend(grows.then(|| format!("{:.3}", (sum(|s| s.flops) + looked) * 1e-12)));
     rows.push(all);
     table(&header, &rows)
+}
+
+/// What a search could choose from, and what it chose.
+pub(super) fn candidates(search: &SearchReport) -> String {
+    let header = ["", "side", "depth", "loss", "cost"];
+    let most = search.costs.iter().copied().fold(0.0, f64::max);
+    let rows: Vec<Vec<String>> = (0..search.candidates.len())
+        .map(|i| {
+            let (mut sum, looks) = (0.0, search.losses.len() as f64);
+            search.losses.iter().for_each(|look| sum += look[i]);
+            vec![
+                if i == search.chosen { ">" } else { "" }.to_owned(),
+                search.candidates[i].side.to_string(),
+                search.candidates[i].depth.to_string(),
+                format!("{:.4}", sum / looks),
+                format!("{:.2}", search.costs[i] / most),
+            ]
+        })
+        .collect();
+    format!("{}loss goes with cost to the power of {:.3}", table(&header, &rows), search.exponent)
 }
 
 /// One sentence: who waited for whom.

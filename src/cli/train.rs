@@ -4,7 +4,6 @@ use super::config::{ConfigArgs, LoaderConfig, Output, RunConfig};
 use super::fit::Fit;
 use super::job::{Job, RUN_FILE};
 use super::live::LiveArgs;
-use super::prog::is_auto_prog;
 use super::transform::{Decoding, Transform};
 use crate::engine::DeviceName;
 use crate::error::Result;
@@ -226,10 +225,7 @@ fn minutes(text: &str) -> std::result::Result<f64, String> {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut config = args.resolve()?;
-    if is_auto_prog(&config.schedule.name) && args.fit.prog.layers.is_none() {
-        let depth = config.train.depth()?;
-        config.schedule.prog.get_or_insert_default().depth = depth as u32;
-    }
+    args.fit.prog.fill_depth(&mut config.schedule, config.train.depth()? as u32);
     let schedule = args.fit.schedule(&config.schedule.name.clone(), &config.schedule)?;
     config.schedule = args.fit.over(&config.schedule.name, &config.schedule);
     if args.fit.image_epochs.is_some() {

@@ -112,7 +112,8 @@ impl Course {
         }
     }
 
-    /// The run's whole compute, in pixels of the band over all ranks; where the model grows, times its blocks.
+    /// The run's whole compute, in pixels of the band over all ranks; where the model grows, times its blocks. Where its size is
+    /// searched, every image counts as one of the whole model.
     pub(super) fn budget(&self) -> f64 {
         let base = f64::from(self.schedule.stages().last().expect("a schedule has stages").base);
         self.schedule.epochs() * self.usable() as f64 * base * base * f64::from(self.schedule.depth().unwrap_or(1))
@@ -120,8 +121,12 @@ impl Course {
 
     /// Compute of one image, in the unit of [`Course::budget`].
     fn cost(&self, stage: &Stage) -> u64 {
-        let blocks = stage.growth.depth.map(|depth| depth.blocks).or(self.schedule.depth());
-        u64::from(stage.side()).pow(2) * u64::from(blocks.unwrap_or(1))
+        let whole = self.schedule.depth();
+        let (side, blocks) = match self.schedule.search() {
+            Some(_) => (stage.base, whole),
+            None => (stage.side(), stage.growth.depth.map(|depth| depth.blocks).or(whole)),
+        };
+        u64::from(side).pow(2) * u64::from(blocks.unwrap_or(1))
     }
 
     /// The step after `state`, and the state after that step; `None` when the run is over.

@@ -297,6 +297,11 @@ impl Loader {
         Ok(())
     }
 
+    /// The stage set by hand that the next batch is made under; `None` where the schedule says it.
+    pub fn stage_by_hand(&self) -> Option<&Stage> {
+        self.delivered.overrides.iter().rev().find(|o| o.from_step <= self.delivered.step)?.stage.as_ref()
+    }
+
     /// Goes to another place of the same run, as [`LoaderBuilder::resume`] does in another process. Batches made ahead are
     /// thrown away; the workers and the counters stay.
     ///

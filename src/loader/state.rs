@@ -23,7 +23,7 @@ pub struct State {
     /// Batches handed out.
     pub step: u64,
     /// Compute consumed over all ranks, in pixels that the model sees: the sum of images times their side squared; under a
-    /// schedule that grows the model, times its blocks.
+    /// schedule that grows the model, times its blocks; under one that is searched every image counts as one of the whole model.
     pub consumed: u64,
     /// Stages set by hand, in the order of their first steps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

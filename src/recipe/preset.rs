@@ -3,7 +3,7 @@
 use super::Recipe;
 use crate::error::{Error, Result};
 use crate::nearest;
-use crate::schedule::{EarlyBatch, ModelRow, Options, Prog, Schedule, released};
+use crate::schedule::{EarlyBatch, ModelRow, Options, Prog, Schedule, Search, released};
 use crate::shape::BandCrop;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -85,9 +85,13 @@ pub struct SchedulePreset {
     /// Stages rounded to whole epochs, as EfficientTrain++'s released scripts do ([`Schedule::released`]).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub released: bool,
-    /// [`Options::prog`]: what `auto_prog` is made of.
+    /// [`Options::prog`]: what `auto_prog` is made of. Under another built-in schedule its `depth` and `l_scale` say how depth grows
+    /// with the band ([`Schedule::deepening`]).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prog: Option<Prog>,
+    /// AutoProg's search ([`Schedule::searched`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search: Option<Search>,
 }
 
 impl Default for SchedulePreset {
@@ -105,6 +109,7 @@ impl Default for SchedulePreset {
             early_batch: None,
             released: false,
             prog: None,
+            search: None,
         }
     }
 }
@@ -150,11 +155,11 @@ impl SchedulePreset {
     }
 
     /// Another schedule in place of this one, which takes its settings over but for those that belong to one schedule: the
-    /// crop and the released form, and where the other is a table, which says them itself, budget and batches, too. `None`
+    /// crop, the released form, growth and search, and where the other is a table, which says them itself, budget and batches, too. `None`
     /// and the schedule's own name change nothing.
     pub fn rename(&mut self, name: Option<&str>) {
         let Some(name) = name.filter(|name| *name != self.name) else { return };
-        *self = Self { name: name.to_owned(), crop: None, released: false, ..self.clone() };
+        *self = Self { name: name.to_owned(), crop: None, released: false, prog: None, search: None, ..self.clone() };
         if name.ends_with(".toml") {
             let Self { base, patch, batch_size, .. } = *self;
             // These three hold where the table is silent.
@@ -180,13 +185,20 @@ impl SchedulePreset {
     /// As [`Schedule::named`], and if `released` is asked of a schedule that has no released form.
     pub fn schedule(&self) -> Result<Schedule> {
         let options = self.options();
-        let schedule = Schedule::named(&self.name, &options)?;
+        let mut schedule = Schedule::named(&self.name, &options)?;
+        let table = self.name.ends_with(".toml");
         if self.released {
-            return Schedule::released(ModelRow::of_schedule(schedule.name())?, &options);
+            schedule = Schedule::released(ModelRow::of_schedule(schedule.name())?, &options)?;
         }
-        match self.epochs {
-            Some(epochs) if self.name.ends_with(".toml") => schedule.with_epochs(epochs),
-            _ => Ok(schedule),
+        if let Some(prog) = self.prog.filter(|_| !table && schedule.name() != "auto_prog") {
+            schedule = schedule.deepening(prog.depth, prog.l_scale)?;
+        }
+        if let Some(epochs) = self.epochs.filter(|_| table) {
+            schedule = schedule.with_epochs(epochs)?;
+        }
+        match self.search {
+            Some(search) => schedule.searched(search),
+            None => Ok(schedule),
         }
     }
 }

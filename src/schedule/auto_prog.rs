@@ -211,6 +211,7 @@ impl Schedule {
                         augment: row.magnitude > 0.0,
                         erasing: Some(short(row.random_erase)),
                         scale: (prog.resize_scale != [1.0, 1.0]).then(|| row.scale.map(short)),
+                        search: false,
                     },
                 }
             })

@@ -26,6 +26,9 @@ pub struct Growth {
     /// Share of the image's area that a random crop covers in place of the recipe's: low and high, in `(0, 1]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<[f64; 2]>,
+    /// A search is under way: `depth` is a supernet's, and each step trains a part of it drawn at random.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub search: bool,
 }
 
 /// How much of a model there is.
@@ -62,7 +65,7 @@ impl Shrink {
 impl Growth {
     /// Nothing said.
     pub const NONE: Self =
-        Self { depth: None, shrink: None, drop_path: None, augment: true, erasing: None, scale: None };
+        Self { depth: None, shrink: None, drop_path: None, augment: true, erasing: None, scale: None, search: false };
 
     pub(super) fn is_none(&self) -> bool {
         *self == Self::NONE

@@ -13,6 +13,7 @@
 //! [`Schedule::image_epochs`], and are more wherever a stage is smaller than the base.
 //!
 //! Where a schedule grows the model, an image costs `depth / full depth` of that: the whole model at the base size is 1.
+//! A schedule whose sizes are chosen while training ([`Schedule::searched`]) counts images instead, each as much.
 //!
 //! # Sources
 //! `efficienttrain.md` §2 (EfficientTrain) and §3 (EfficientTrain++), both \[code\]; §3.1 for [`released`], §3.2 for
@@ -24,6 +25,7 @@ mod growth;
 pub mod learning_rate;
 mod options;
 pub mod released;
+mod search;
 mod stage;
 mod table;
 
@@ -32,6 +34,9 @@ pub use efficient_train::ModelRow;
 pub use growth::{Depth, Growth, Shrink};
 pub use learning_rate::LearningRate;
 pub use options::{EarlyBatch, Options};
+#[cfg(feature = "train")]
+pub(crate) use search::shrink_to;
+pub use search::{Candidate, GrowthStage, Search, SearchCost};
 pub use stage::{Stage, StageReplay};
 
 use crate::error::{Error, Result};
@@ -102,6 +107,8 @@ pub struct Schedule {
     epochs: f64,
     /// Never empty; each starts where the one before ends, from 0 to 1; all have the same base.
     stages: Vec<Stage>,
+    /// Where it is set, the clock counts images.
+    search: Option<Search>,
 }
 
 impl Schedule {
@@ -121,7 +128,7 @@ impl Schedule {
     /// The budget is 1 equivalent epoch. The stage's other values are taken as they are.
     pub fn fixed(stage: Stage) -> Self {
         let stage = Stage { index: 0, start: 0.0, end: 1.0, ..stage };
-        Self { name: "fixed".into(), patch: 1, epochs: 1.0, stages: vec![stage] }
+        Self { name: "fixed".into(), patch: 1, epochs: 1.0, stages: vec![stage], search: None }
     }
 
     /// The schedule of this name, fitted to `options`: one of [`NAMES`] (`-` may stand for `_`), or the path of a TOML
@@ -200,13 +207,19 @@ impl Schedule {
 
     /// Passes over the data set in each stage, counted by the images trained on: [`Schedule::images`] over its length.
     pub fn stage_image_epochs(&self) -> impl Iterator<Item = f64> {
-        self.stages.iter().map(|stage| stage.share() * self.epochs * stage.images_per_compute())
+        self.stages.iter().map(|stage| stage.share() * self.epochs * self.images_per_clock(stage))
     }
 
     /// Passes over the data set that are decoded in the whole run: [`Schedule::image_epochs`] less what is replayed
     /// (`efficienttrain.md` §5, last column of the table of loads).
     pub fn decoded_epochs(&self) -> f64 {
-        self.stages.iter().map(|stage| stage.share() * self.epochs * stage.load()).sum()
+        let times = |stage: &Stage| f64::from(stage.replay.times);
+        self.stages.iter().map(|stage| stage.share() * self.epochs * self.images_per_clock(stage) / times(stage)).sum()
+    }
+
+    /// Images in a stage for one at the base size, by what the clock counts.
+    fn images_per_clock(&self, stage: &Stage) -> f64 {
+        if self.search.is_some() { 1.0 } else { stage.images_per_compute() }
     }
 
     /// Passes over the data set in the whole run: the nominal length T of EfficientTrain, 454 for EfficientTrain++
@@ -221,13 +234,14 @@ impl Schedule {
         self.epochs / self.image_epochs()
     }
 
-    /// The same stages with a budget of `epochs` equivalent epochs.
+    /// The same stages with a budget of `epochs` equivalent epochs; passes over the data set where the schedule is searched.
     ///
     /// # Errors
     /// [`Error::Config`] if `epochs` is not a finite number above 0.
     pub fn with_epochs(mut self, epochs: f64) -> Result<Self> {
         check_epochs(epochs)?;
         self.epochs = epochs;
+        self.check_search()?;
         Ok(self)
     }
 
@@ -280,7 +294,7 @@ impl Schedule {
             stages.push(stage);
             start = end;
         }
-        Ok(Self { name: name.into(), patch: options.patch, epochs: options.epochs, stages })
+        Ok(Self { name: name.into(), patch: options.patch, epochs: options.epochs, stages, search: None })
     }
 }
 

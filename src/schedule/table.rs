@@ -2,8 +2,8 @@
 
 use super::released::Reuse;
 use super::{
-    Depth, EarlyBatch, Growth, Options, SAME_MOMENT, Schedule, Shrink, Stage, StageReplay, check_epochs, check_sizes,
-    short,
+    Depth, EarlyBatch, Growth, Options, SAME_MOMENT, Schedule, Search, Shrink, Stage, StageReplay, check_epochs,
+    check_sizes, short,
 };
 use crate::error::{Error, Result};
 use crate::nearest;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
-const KEYS: [&str; 7] = ["name", "base", "patch", "epochs", "batch_size", "crop", "stage"];
+const KEYS: [&str; 8] = ["name", "base", "patch", "epochs", "batch_size", "crop", "search", "stage"];
 const STAGE_KEYS: [&str; 16] = [
     "until",
     "band",
@@ -48,6 +48,8 @@ pub(super) struct Table {
     batch_size: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     crop: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    search: Option<Search>,
     stage: Vec<StageRow>,
 }
 
@@ -97,6 +99,7 @@ impl StageRow {
             augment: self.augment.unwrap_or(true),
             erasing: self.erasing.map(short),
             scale: self.scale.map(|ends| ends.map(short)),
+            search: false,
         }
     }
 }
@@ -132,6 +135,9 @@ impl Schedule {
     /// fewer; a stage that says none has them all. Any stage may say `drop_path` (in place of the model's), `augment = false`
     /// (no policy that follows the magnitude), `erasing` and `scale` (in place of the recipe's chance and crop), and `resize`
     /// or `patch_resize`: the side that the trainer brings images of the band to ([`Shrink`]), a multiple of the patch.
+    ///
+    /// With a table `[search]` (the fields of [`Search`]) depth and side of the stages are what AutoProg's search chooses from, and
+    /// `until` and `epochs` count images ([`Schedule::searched`]).
     ///
     /// Without a `crop` anywhere it is `options.crop`, else Lanczos. `options.base_parts` does not apply: a table says
     /// `batch_size` and `accumulate` itself; and `options.replay`,
@@ -301,7 +307,9 @@ fn schedule(table: Table, options: &Options, default_name: &str) -> Result<Sched
         start = end;
     }
     let name = table.name.unwrap_or_else(|| default_name.to_owned());
-    Ok(Schedule { name, patch, epochs, stages })
+    let schedule = Schedule { name, patch, epochs, stages, search: table.search };
+    schedule.check_search()?;
+    Ok(schedule)
 }
 
 fn parse_crop(word: &str, key: impl Into<String>) -> Result<BandCrop> {
@@ -346,6 +354,7 @@ impl From<Schedule> for Table {
             epochs: Some(schedule.epochs),
             batch_size: None,
             crop: shared_crop.then(|| schedule.stages[0].crop.to_string()),
+            search: schedule.search,
             stage: schedule.stages.iter().map(row).collect(),
             name: Some(schedule.name),
         }

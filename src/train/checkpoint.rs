@@ -7,6 +7,7 @@ use super::optimizer::Moments;
 use super::precision::LossScale;
 use super::report::History;
 use super::safetensors::{self, Contents, Values};
+use super::search::SearchState;
 use super::trainer::Trainer;
 use crate::error::{Error, Result};
 use crate::schedule::Stage;
@@ -43,6 +44,9 @@ struct Text<S> {
     /// In half precision.
     #[serde(default)]
     loss_scale: Option<LossScale>,
+    /// Where AutoProg's search is, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    search: Option<SearchState>,
     feed: S,
 }
 
@@ -86,6 +90,7 @@ impl Trainer {
             history: self.history.clone(),
             classes: self.classes.clone(),
             loss_scale: Some(self.loss_scale),
+            search: self.search.clone(),
             feed,
         };
         let json = |e: serde_json::Error| misfit(path, format!("the state cannot be written as JSON: {e}"));
@@ -169,6 +174,7 @@ impl Trainer {
             return Err(misfit(path, format!("tensor {name} belongs to no part of this run")));
         }
         trainer.classes = state.classes;
+        trainer.search = state.search;
         trainer.loss_scale = state.loss_scale.unwrap_or_default();
         trainer.history = History { losses, ..state.history };
         (trainer.step, trainer.epoch, trainer.stage) = (state.step, state.epoch, state.stage);

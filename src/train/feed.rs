@@ -1,9 +1,25 @@
 //! The loader as a feed.
 
-use super::Feed;
+use super::{Feed, Steer};
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::loader::{Loader, State};
+use crate::loader::{Loader, Pending, State};
+use crate::schedule::Stage;
+
+impl Steer for Loader {
+    fn progress(&self) -> f64 {
+        Loader::progress(self)
+    }
+
+    fn stage_by_hand(&self) -> Option<&Stage> {
+        Loader::stage_by_hand(self)
+    }
+
+    fn set_stage(&mut self, stage: Stage) -> Result<()> {
+        // What was made ahead is of the stage before: its samples are made again.
+        Loader::set_stage(self, Some(stage), Pending::Drop)
+    }
+}
 
 impl Feed for Loader {
     type State = State;

@@ -88,6 +88,16 @@ pub struct Run<'a> {
 /// there are checkpoints, [`Checkpoints::nonfinite`] then tells which images it was and how to make them again. If any of
 /// these fail, all steps taken before have been saved.
 pub fn fit<F: Feed>(trainer: &mut Trainer, feed: &mut F, run: Run<'_>) -> Result<Summary> {
+    steered(trainer, feed, run, |_, _, _| Ok(()))
+}
+
+/// [`fit`], with `steer` asked before each step.
+pub(super) fn steered<F: Feed>(
+    trainer: &mut Trainer,
+    feed: &mut F,
+    run: Run<'_>,
+    mut steer: impl FnMut(&mut Trainer, &mut F, &mut dyn Watch) -> Result<()>,
+) -> Result<Summary> {
     let saved = (Instant::now(), trainer.step);
     let classes = feed.classes();
     if !classes.is_empty() {
@@ -98,6 +108,9 @@ pub fn fit<F: Feed>(trainer: &mut Trainer, feed: &mut F, run: Run<'_>) -> Result
     let mut begin = feed.state();
     fit.mend_best(&begin)?;
     loop {
+        if fit.step.is_none() && !fit.run.stop.load(Ordering::Relaxed) {
+            steer(fit.trainer, feed, fit.run.watch)?;
+        }
         let here = feed.state();
         if fit.step.is_none() {
             begin = here.clone();
@@ -256,6 +269,7 @@ impl Fit<'_, '_> {
         let start = Instant::now();
         let (loss, images) = (step.gradients.mean_loss(), step.gradients.images());
         let learning_rate = self.learning_rate(&step);
+        let (depth, side) = self.trainer.size_in(&step.stage);
         let updating = tracing::debug_span!("update", step = self.trainer.step).entered();
         let grad_norm = match self.trainer.advance(std::mem::take(&mut step.gradients), learning_rate) {
             Ok(norm) => norm,
@@ -265,7 +279,6 @@ impl Fit<'_, '_> {
             }
         };
         drop(updating);
-        let (depth, side) = (self.trainer.depth(), step.stage.side());
         let shape = &self.trainer.config.model;
         let tokens = shape.grid(side)?.pow(2);
         let report = StepReport {
@@ -283,6 +296,7 @@ impl Fit<'_, '_> {
             depth,
             tokens,
             flops: shape.training_flops(depth, tokens) * images as f64,
+            search: step.stage.growth.search,
             magnitude: step.magnitude,
             wait: step.wait,
             compute: step.compute + start.elapsed(),

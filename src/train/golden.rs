@@ -5,7 +5,7 @@
 
 use super::block::Block;
 use super::config::{Precision, TrainConfig, VitConfig};
-use super::gradient::{self, Gradients, Workers};
+use super::gradient::{self, Gradients, Place, Workers};
 use super::vit::Vit;
 use crate::batch::{Batch, Images};
 use crate::schedule::Stage;
@@ -93,7 +93,16 @@ impl Case {
     /// As a step of training takes them.
     fn gradients(&self, chunk: usize) -> Gradients {
         let config = TrainConfig { chunk, ..self.config.clone() };
-        gradient::of_batch(&self.model, &config, &Workers::new(2).unwrap(), &self.batch(), 0, 0, 1.0).unwrap()
+        gradient::of_batch(
+            &self.model,
+            &config,
+            &Workers::new(2).unwrap(),
+            &self.batch(),
+            None,
+            Place { step: 0, place: 0 },
+            1.0,
+        )
+        .unwrap()
     }
 
     /// By name, each divided by the number of images: gradients of the mean loss.

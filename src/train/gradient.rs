@@ -116,8 +116,15 @@ impl Workers {
     }
 }
 
-/// Gradient of the losses of `batch`, whose first image is number `place` of optimiser step `step`. The losses are
-/// multiplied by `scale` on the way back, and their gradients divided by it.
+/// Where a batch stands in a run: it begins at image `place` of optimiser step `step`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) step: u64,
+    pub(super) place: usize,
+}
+
+/// Gradient of the losses of `batch`, whose images are made smaller by `shrink`. The losses are multiplied by `scale` on the way
+/// back, and their gradients divided by it.
 ///
 /// # Errors
 /// [`Error::Config`] if a label is no class of the model or the images do not have the model's size.
@@ -126,11 +133,11 @@ pub(super) fn of_batch(
     config: &TrainConfig,
     workers: &Workers,
     batch: &Batch,
-    step: u64,
-    place: usize,
+    shrink: Option<Shrink>,
+    Place { step, place }: Place,
     scale: f64,
 ) -> Result<Gradients> {
-    let chunks = Chunks::new(model, batch, config.chunk, batch.stage.growth.shrink)?;
+    let chunks = Chunks::new(model, batch, config.chunk, shrink)?;
     let targets = targets(batch, config.model.classes, config.label_smoothing)?;
     let drop_path = batch.stage.growth.drop_path.unwrap_or(config.model.drop_path);
     let shape = VitConfig { depth: model.blocks.len(), drop_path, ..config.model.clone() };

@@ -27,6 +27,19 @@ pub fn sources(before: usize, after: usize) -> Vec<usize> {
     (0..after).map(|i| if i / times < first { i / times } else { (i + first) / (times + 1) }).collect()
 }
 
+/// The blocks of a supernet of `supernet` blocks, grown from `before`, that a network of `depth` has: those that are not new,
+/// and the last ones of the new (`autoprog.md` §4.4 \[code\]). Each deeper network has all blocks of each shallower one.
+///
+/// # Panics
+/// Unless `0 < before <= depth <= supernet`.
+pub fn nested(before: usize, supernet: usize, depth: usize) -> Vec<usize> {
+    assert!(before <= depth && depth <= supernet, "{depth} blocks within {supernet} grown from {before}");
+    let from = sources(before, supernet);
+    let new = |i: usize| i > 0 && from[i - 1] == from[i];
+    let left_out: Vec<usize> = (0..supernet).filter(|&i| new(i)).take(supernet - depth).collect();
+    (0..supernet).filter(|i| !left_out.contains(i)).collect()
+}
+
 /// VOLO's blocks for a depth: outlookers and transformers.
 pub fn volo_split(depth: usize) -> [usize; 2] {
     let outlookers = to_multiple(depth as f64 * 0.23, 2) as usize;
@@ -221,6 +234,28 @@ impl Sources {
         Ok(Self { groups: groups.iter().zip(depths).map(of).collect() })
     }
 
+    /// For a model that only has the blocks `kept` of each group, by their numbers in order.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a group keeps no block, one that is not there, or one twice.
+    pub fn kept(groups: &[(String, usize)], kept: &[Vec<usize>]) -> Result<Self> {
+        let fits = |((_, blocks), kept): (&(String, usize), &Vec<usize>)| {
+            kept.windows(2).all(|pair| pair[0] < pair[1]) && kept.last().is_some_and(|last| last < blocks)
+        };
+        if groups.len() != kept.len() || !groups.iter().zip(kept).all(fits) {
+            let before: Vec<usize> = groups.iter().map(|(_, depth)| *depth).collect();
+            let reason = format!("blocks {kept:?}: expected some of each group's {before:?}, in order");
+            return Err(Error::config("depth", reason));
+        }
+        let of = |((path, _), kept): (&(String, usize), &Vec<usize>)| (format!("{path}."), kept.clone());
+        Ok(Self { groups: groups.iter().zip(kept).map(of).collect() })
+    }
+
+    /// Blocks of each group after.
+    fn depths(&self) -> Vec<usize> {
+        self.groups.iter().map(|(_, sources)| sources.len()).collect()
+    }
+
     /// Where the parameter of this name comes from.
     pub fn of(&self, name: &str) -> Origin {
         let found = self.groups.iter().find_map(|(path, sources)| {
@@ -242,8 +277,21 @@ impl Sources {
 /// [`Error::Config`] if a group would shrink, or if there is no mean and `by` needs one; whatever
 /// [`Grow::with_depths`] ends with.
 pub fn deepen<M: Grow>(model: &M, mean: Option<&M>, depths: &[usize], by: MoGrow, seed: u64) -> Result<M> {
-    let map = Sources::new(&model.groups(), depths)?;
-    let grown = model.with_depths(depths, seed)?;
+    transplant(model, mean, &Sources::new(&model.groups(), depths)?, by, seed)
+}
+
+/// `model` with only the blocks `kept` of each group: what [`nested`] says, of a supernet. Every parameter has an identity of its
+/// own.
+///
+/// # Errors
+/// As [`Sources::kept`]; whatever [`Grow::with_depths`] ends with.
+pub fn extract<M: Grow>(model: &M, kept: &[Vec<usize>]) -> Result<M> {
+    transplant(model, None, &Sources::kept(&model.groups(), kept)?, MoGrow::Copy, 0)
+}
+
+/// A model whose parameters come from where `map` says.
+pub(super) fn transplant<M: Grow>(model: &M, mean: Option<&M>, map: &Sources, by: MoGrow, seed: u64) -> Result<M> {
+    let grown = model.with_depths(&map.depths(), seed)?;
     if by.needs_mean() && mean.is_none() {
         return Err(Error::config("mogrow", format!("{by}: there is no running mean of the weights to grow from")));
     }

@@ -32,6 +32,7 @@ mod precision;
 mod predict;
 mod report;
 mod safetensors;
+mod search;
 mod shrink;
 mod timm;
 mod trainer;
@@ -49,11 +50,14 @@ pub use config::{AdamWConfig, DropPathRule, Precision, TrainConfig, VitConfig};
 pub use evaluate::evaluate;
 pub use fit::{Checkpoints, Run, fit};
 pub use gradient::Gradients;
-pub use growth::{Grow, GrowthConfig, GrowthMoments, MoGrow, Origin, Sources, deepen, sources, volo_split};
+pub use growth::{
+    Grow, GrowthConfig, GrowthMoments, MoGrow, Origin, Sources, deepen, extract, nested, sources, volo_split,
+};
 pub use nonfinite::{NonFinite, SuspectBatch, SuspectImage};
 pub use optimizer::AdamW;
 pub use predict::Predictor;
-pub use report::{EmaReport, EvalReport, GrowthReport, History, StageTotal, StepReport, Summary, Watch};
+pub use report::{EmaReport, EvalReport, GrowthReport, History, SearchReport, StageTotal, StepReport, Summary, Watch};
+pub use search::{AutoProg, Choice, Measured, Steer, choose, fit_with_search};
 pub use trainer::Trainer;
 pub use vit::Vit;
 pub use weights::{About, Init, Weights};

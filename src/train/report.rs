@@ -4,7 +4,7 @@ use super::growth::MoGrow;
 use super::nonfinite::number;
 use super::trainer::Trainer;
 use crate::batch::Batch;
-use crate::schedule::Stage;
+use crate::schedule::{Candidate, Stage};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Duration;
@@ -42,6 +42,8 @@ pub struct StepReport {
     pub tokens: usize,
     /// Floating-point operations of the step, forwards and backwards ([`super::VitConfig::training_flops`]).
     pub flops: f64,
+    /// Whether the step trained a part of a supernet; depth and tokens are the part's.
+    pub search: bool,
     /// RandAugment's mean magnitude in the step's first batch.
     pub magnitude: f64,
     /// Time spent waiting for the step's batches.
@@ -121,6 +123,41 @@ pub struct GrowthReport {
     pub loss_after: Option<f64>,
 }
 
+/// One decision of AutoProg's search.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SearchReport {
+    /// Number of the step that comes next, from 0.
+    pub step: u64,
+    /// Share of the run's images consumed before it, `0..1`.
+    pub progress: f64,
+    /// Share of the run's images at which the supernet began.
+    pub begin: f64,
+    /// Number of the growth stage that chose, from 0.
+    pub stage: usize,
+    /// What it could choose from.
+    pub candidates: Vec<Candidate>,
+    /// Mean cross-entropy of each candidate over the probe, at each look in the search's last pass.
+    pub losses: Vec<Vec<f64>>,
+    /// What a step of each candidate costs: seconds of a batch, or floating-point operations of an image.
+    pub costs: Vec<f64>,
+    /// Exponent b of the fit, loss = a cost^b.
+    pub exponent: f64,
+    /// Index of the choice.
+    pub chosen: usize,
+    /// Seconds spent looking at candidates, besides the supernet's training.
+    pub seconds: f64,
+    /// Floating-point operations of that.
+    pub flops: f64,
+}
+
+impl SearchReport {
+    /// The choice.
+    pub fn choice(&self) -> Candidate {
+        self.candidates[self.chosen]
+    }
+}
+
 /// Sums over the steps of one stage: those with its index and band, since stages set by hand may share an index.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -151,6 +188,9 @@ pub struct StageTotal {
     /// Floating-point operations of the steps.
     #[serde(default)]
     pub flops: f64,
+    /// Whether these are the steps of a supernet, of which each trains a part; depth and tokens are then the largest part's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub search: bool,
 }
 
 impl StageTotal {
@@ -191,14 +231,18 @@ pub struct History {
     /// Each growth of the model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub growths: Vec<GrowthReport>,
+    /// Each decision of AutoProg's search.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub searches: Vec<SearchReport>,
 }
 
 impl History {
     pub(super) fn add(&mut self, report: &StepReport) {
         self.losses.push(report.loss as f32);
-        let own = |s: &StageTotal| (s.stage, s.band) == (report.stage, report.band);
+        let key = (report.stage, report.band, report.search);
+        let own = |s: &StageTotal| (s.stage, s.band, s.search) == key;
         let place = self.stages.iter().position(own).unwrap_or_else(|| {
-            self.stages.push(StageTotal { stage: report.stage, band: report.band, ..StageTotal::default() });
+            self.stages.push(StageTotal { stage: key.0, band: key.1, search: key.2, ..StageTotal::default() });
             self.stages.len() - 1
         });
         let total = &mut self.stages[place];
@@ -208,7 +252,10 @@ impl History {
         total.wait += report.wait.as_secs_f64();
         total.compute += report.compute.as_secs_f64();
         total.loss += report.loss * report.images as f64;
-        (total.depth, total.tokens) = (report.depth, report.tokens);
+        (total.depth, total.tokens) = match key.2 {
+            true => (total.depth.max(report.depth), total.tokens.max(report.tokens)),
+            false => (report.depth, report.tokens),
+        };
         total.flops += report.flops;
     }
 
@@ -242,6 +289,8 @@ pub trait Watch {
     fn stage(&mut self, _stage: &Stage) {}
     /// The model has grown, at the begin of a stage.
     fn grown(&mut self, _report: &GrowthReport) {}
+    /// AutoProg's search has chosen.
+    fn searched(&mut self, _report: &SearchReport) {}
     /// A batch is about to be learnt from.
     fn batch(&mut self, _batch: &Batch, _trainer: &Trainer) {}
     /// A step was taken.

@@ -2,18 +2,19 @@
 
 use super::config::{Precision, TrainConfig, VitConfig};
 use super::ema::{self, Ema};
-use super::gradient::{self, Gradients, Workers};
-use super::growth::{Grow, GrowthMoments, Sources, carry, deepen};
+use super::gradient::{self, Gradients, Place, Workers};
+use super::growth::{self, Grow, GrowthMoments, MoGrow, Sources, carry};
 use super::names::parameters;
 use super::optimizer::AdamW;
 use super::position;
 use super::precision::LossScale;
 use super::report::History;
+use super::search::SearchState;
 use super::vit::Vit;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::rng::mix;
-use crate::schedule::{Schedule, Stage};
+use crate::schedule::{Candidate, Schedule, Shrink, Stage};
 use burn::tensor::{Device, Tensor, TensorData};
 
 /// Model, optimiser and how far they have come.
@@ -33,6 +34,8 @@ pub struct Trainer {
     pub(super) epoch: u64,
     /// The stage of the last batch.
     pub(super) stage: Option<Stage>,
+    /// Where AutoProg's search is, if there is one.
+    pub(super) search: Option<SearchState>,
     pub(super) history: History,
 }
 
@@ -47,14 +50,14 @@ impl Trainer {
         Self::of_depth(config, depth, band, threads, device)
     }
 
-    /// A new run under `schedule`: at the size and depth of its first stage.
+    /// A new run under `schedule`: at the size and depth of its first stage or, where that is searched, of its supernet.
     ///
     /// # Errors
     /// [`Error::Config`] if a setting cannot work, or if the schedule grows to another depth than the model's, needs a
     /// running mean of the weights to grow from where none is kept, or grows a model whose first layers are frozen.
     pub fn for_schedule(config: TrainConfig, schedule: &Schedule, threads: usize, device: &Device) -> Result<Self> {
         let first = &schedule.stages()[0];
-        let mut depth = config.model.depth;
+        let (mut depth, mut side) = (config.model.depth, first.side());
         if let Some(own) = first.growth.depth {
             depth = own.blocks as usize;
             let refuse = |what: &str, reason: String| Err(Error::config(what, reason));
@@ -74,7 +77,13 @@ impl Trainer {
                 return refuse("ema", reason.into());
             }
         }
-        Self::of_depth(config, depth, first.side(), threads, device)
+        if schedule.search().is_some() {
+            let candidates = schedule.candidates(0, None);
+            let most =
+                |value: fn(&Candidate) -> u32| candidates.iter().map(value).max().expect("there is one at least");
+            (depth, side) = (most(|c| c.depth) as usize, most(|c| c.side));
+        }
+        Self::of_depth(config, depth, side, threads, device)
     }
 
     /// A new run with only the first `depth` blocks of what there will be.
@@ -98,6 +107,7 @@ impl Trainer {
             step: 0,
             epoch: 0,
             stage: None,
+            search: None,
             history: History::default(),
             config,
         })
@@ -194,15 +204,28 @@ impl Trainer {
         let mean = slowest.map(|index| self.averaged(index).unwrap_or_else(|| self.model.clone()));
         // A function of run and step, so that a run that goes on draws the same.
         let seed = mix(self.config.seed ^ mix(self.step + 1));
-        let grown = deepen(&self.model, mean.as_ref(), &[depth], by, seed)?;
-
         let map = Sources::new(&self.model.groups(), &[depth])?;
+        self.transplant(mean.as_ref(), &map, by, seed)
+    }
+
+    /// Keeps only these blocks of the model, with what belongs to them; the moments as [`TrainConfig::growth`] says.
+    pub(super) fn extract(&mut self, kept: Vec<usize>) -> Result<()> {
+        if kept.len() == self.depth() {
+            return Ok(());
+        }
+        let map = Sources::kept(&self.model.groups(), &[kept])?;
+        self.transplant(None, &map, MoGrow::Copy, 0)
+    }
+
+    /// Another model in place of the own one, as `map` says, and with it moments and running means.
+    fn transplant(&mut self, mean: Option<&Vit>, map: &Sources, by: MoGrow, seed: u64) -> Result<()> {
+        let grown = growth::transplant(&self.model, mean, map, by, seed)?;
         let (before, after) = (parameters(&self.model), parameters(&grown));
         let device = self.model.position.val().device();
         let moments = std::mem::take(&mut self.optimizer.moments);
         if self.config.growth.moments == GrowthMoments::Carry {
             let old = before.iter().filter_map(|(name, (id, _))| Some((name.clone(), moments.get(id)?.clone())));
-            let new = carry(&map, by, &old.collect(), after.keys().cloned(), |_| None);
+            let new = carry(map, by, &old.collect(), after.keys().cloned(), |_| None);
             self.optimizer.moments = new.into_iter().map(|(name, moments)| (after[&name].0, moments)).collect();
         }
         for ema in self.emas.iter_mut().filter(|ema| !ema.tensors.is_empty()) {
@@ -212,7 +235,7 @@ impl Trainer {
                 let len = values.len();
                 Some(Tensor::from_data(TensorData::new(values, [len]), &device))
             };
-            let new = carry(&map, by, &old.collect(), after.keys().cloned(), own);
+            let new = carry(map, by, &old.collect(), after.keys().cloned(), own);
             ema.tensors = new.into_iter().map(|(name, mean)| (after[&name].0, mean)).collect();
         }
         self.model = grown;
@@ -252,8 +275,22 @@ impl Trainer {
 
     /// [`Trainer::gradient`], whatever the loss is.
     pub(super) fn any_gradient(&self, batch: &Batch, place: usize) -> Result<Gradients> {
+        if let Some(part) = self.part_in(&batch.stage) {
+            return self.gradient_of_part(&part, batch, place);
+        }
+        self.gradient_of(&self.model, batch, batch.stage.growth.shrink, place)
+    }
+
+    /// The gradient of `model`, which is the own one or a part of it.
+    pub(super) fn gradient_of(
+        &self,
+        model: &Vit,
+        batch: &Batch,
+        shrink: Option<Shrink>,
+        place: usize,
+    ) -> Result<Gradients> {
         let scale = if self.config.precision == Precision::F16 { self.loss_scale.factor } else { 1.0 };
-        gradient::of_batch(&self.model, &self.config, &self.workers, batch, self.step, place, scale)
+        gradient::of_batch(model, &self.config, &self.workers, batch, shrink, Place { step: self.step, place }, scale)
     }
 
     /// Takes one optimiser step at `rate`, brings the running means up to date and returns the gradient's global norm

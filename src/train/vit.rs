@@ -107,6 +107,14 @@ impl Vit {
         raised(linear(&self.head, token, precision), precision)
     }
 
+    /// The model with only these blocks, for images of `grid * grid` patches. Parameters keep their identities, so a gradient of
+    /// the part is one of the model, but for that of an interpolated position embedding.
+    pub(super) fn part(&self, kept: &[usize], grid: usize) -> Self {
+        let mut part = self.clone();
+        part.blocks = kept.iter().map(|&index| self.blocks[index].clone()).collect();
+        part.resized(grid)
+    }
+
     /// The same values, but no gradient for the first `layers`, as [`super::TrainConfig::freeze`] counts them.
     pub(super) fn frozen(mut self, layers: usize) -> Self {
         if layers > 0 {

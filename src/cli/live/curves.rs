@@ -15,7 +15,7 @@ pub(crate) fn curves(title: &str, events: &[Event], schedule: &Schedule) -> Char
                 loss.push((x, *l));
                 window.push((x, *stage, *images as f64, *w, w + compute));
             }
-            Event::Growth { .. } => {}
+            Event::Growth { .. } | Event::Search { .. } => {}
             Event::Evaluation { progress, report, .. } => top1.push((progress * 100.0, report.top1 * 100.0)),
         }
     }

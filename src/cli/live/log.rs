@@ -2,7 +2,7 @@
 
 use super::input::Input;
 use crate::error::{Error, Result};
-use crate::train::{EvalReport, GrowthReport};
+use crate::train::{EvalReport, GrowthReport, SearchReport};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs::File;
@@ -41,6 +41,9 @@ pub(crate) enum Event {
         tokens: Option<usize>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         flops: Option<f64>,
+        /// The step trained a part of a supernet.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        search: bool,
         /// RandAugment's mean magnitude, where the policy follows one; older versions wrote it everywhere.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         magnitude: Option<f64>,
@@ -60,6 +63,11 @@ pub(crate) enum Event {
         #[serde(flatten)]
         report: GrowthReport,
     },
+    /// AutoProg's search has chosen, before the step of this number.
+    Search {
+        #[serde(flatten)]
+        report: SearchReport,
+    },
     /// A pass over the validation set.
     Evaluation {
         /// Share of compute at that moment.
@@ -75,6 +83,8 @@ impl Event {
         match self {
             Self::Step { step, .. } => *step,
             Self::Growth { report } => report.step,
+            // A run goes on after the choice: its checkpoint of this step has it.
+            Self::Search { report } => report.step.saturating_sub(1),
             // A pass after `step` steps belongs to the last of them.
             Self::Evaluation { report, .. } => report.step.saturating_sub(1),
         }
@@ -152,7 +162,7 @@ fn parse(text: &str) -> serde_json::Result<Event> {
     let mut event = serde_json::from_value(line).map_err(|_| error)?;
     match &mut event {
         Event::Step { loss, .. } if own => *loss = f64::NAN,
-        Event::Step { .. } | Event::Growth { .. } => {}
+        Event::Step { .. } | Event::Growth { .. } | Event::Search { .. } => {}
         Event::Evaluation { report, .. } => {
             if own {
                 report.loss = f64::NAN;
@@ -243,6 +253,7 @@ mod tests {
                 depth: Some(12),
                 tokens: Some(1),
                 flops: Some(1e9),
+                search: false,
                 magnitude: None,
                 wait: 0.0,
                 compute: 1.0,

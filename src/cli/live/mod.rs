@@ -34,7 +34,7 @@ use crate::error::Result;
 use crate::loader::{Counters, Meter};
 use crate::recipe::Recipe;
 use crate::schedule::{Schedule, Stage};
-use crate::train::{EmaReport, EvalReport, GrowthReport, StageTotal, StepReport, Trainer, Watch};
+use crate::train::{EmaReport, EvalReport, GrowthReport, SearchReport, StageTotal, StepReport, Trainer, Watch};
 use contact_sheet::Images;
 use log::Log;
 use metrics::Exporter;
@@ -149,6 +149,8 @@ pub(crate) struct Live {
     sheet_due: bool,
     /// Where the contact sheets go.
     sheets: PathBuf,
+    /// Whether sizes are chosen while training.
+    searched: bool,
     /// Optimiser steps of this process.
     steps: u64,
     begun: Instant,
@@ -187,6 +189,7 @@ impl Live {
             validation,
             sheet_due: false,
             sheets,
+            searched: schedule.search().is_some(),
             steps: 0,
             begun: Instant::now(),
             spent: Duration::ZERO,
@@ -220,14 +223,16 @@ impl Live {
 
     fn begin(&mut self, stage: &Stage) {
         self.terminal.print(&format!(
-            "stage {}/{}: {:.0} to {:.0} % of the compute, band {} ({}){}{}, batches of {}{}",
+            "stage {}/{}: {:.0} to {:.0} % of the {}, band {} ({}){}{}, batches of {}{}",
             stage.index + 1,
             self.standing.segments.len(),
             stage.start * 100.0,
             stage.end * 100.0,
+            if self.searched { "images" } else { "compute" },
             stage.band,
             if stage.band == stage.base { "the whole image".to_owned() } else { stage.crop.to_string() },
             match stage.growth.depth {
+                Some(depth) if stage.growth.search => format!(", a supernet of {} blocks", depth.blocks),
                 Some(depth) => format!(", {} of {} blocks", depth.blocks, depth.full),
                 None => String::new(),
             },
@@ -269,6 +274,7 @@ impl Live {
             depth: Some(r.depth),
             tokens: Some(r.tokens),
             flops: Some(r.flops),
+            search: r.search,
             magnitude: self.standing.magnitude,
             wait,
             compute,
@@ -319,6 +325,23 @@ impl Live {
         }
     }
 
+    fn tell_search(&mut self, r: &SearchReport) {
+        self.terminal.print(&format!("searched {:.0} to {:.0} % of the images:", r.begin * 100.0, r.progress * 100.0));
+        for line in super::report::candidates(r).lines() {
+            self.terminal.print(line);
+        }
+        self.log.write(&Event::Search { report: r.clone() });
+        if let Some(board) = &self.board {
+            let choice = r.choice();
+            let scalars = Scalars::default()
+                .with("search/depth", f64::from(choice.depth))
+                .with("search/side", f64::from(choice.side))
+                .with("search/exponent", r.exponent)
+                .with("search/seconds", r.seconds);
+            board.scalars(r.step, scalars);
+        }
+    }
+
     fn tell_evaluation(&mut self, report: &EvalReport) {
         let top5 = report.top5.map_or(String::new(), |v| format!(", top-5 {:.1} %", v * 100.0));
         let missing = match self.validation {
@@ -364,6 +387,10 @@ fn last_step(steps: u64) -> u64 {
 impl Watch for Live {
     fn stage(&mut self, stage: &Stage) {
         self.costing(|live| live.begin(stage));
+    }
+
+    fn searched(&mut self, report: &SearchReport) {
+        self.costing(|live| live.tell_search(report));
     }
 
     fn grown(&mut self, report: &GrowthReport) {
@@ -463,6 +490,7 @@ mod tests {
             depth: 2,
             tokens: 4,
             flops: 1e6,
+            search: false,
             magnitude: 7.5,
             wait: Duration::from_millis(1),
             compute: Duration::from_millis(9),

@@ -1,0 +1,354 @@
+//! AutoProg: the size of the model in each stage, searched while training (CVPR 2022; `autoprog.md` §4 \[code\]).
+//!
+//! ```text
+//! stage k ─► grow to the largest candidate: a supernet
+//!              ─► each step trains a part of it (side and depth drawn alike on all ranks)
+//!              ─► in the search's last pass: loss of every part over a frozen probe, five times
+//!              ─► fit loss against cost, choose, keep the chosen part ─► the rest of the stage
+//! ```
+//!
+//! Parts nest ([`super::nested`]): a deeper one has every block of a shallower one, and all share their weights. The last stage
+//! is the whole model, without a search.
+//!
+//! # Differences from the released code (`autoprog.md` §8)
+//! - The probe is the same images in the same form at every look, not mixed; losses are without stochastic depth.
+//! - One nesting for search and choice, from the depth before the growth, whatever the smallest candidate is.
+//! - A stage with one candidate is not searched, and its images are trained on.
+//! - One pass of search is enough to choose by; depths may lie apart by any factor.
+//! - A chosen part that is the whole supernet stays as it was trained, and is not set back to the running mean.
+//! - The rate follows the clock and is never put off; moments are carried or dropped as at any growth.
+//! - [`SearchCost::Flops`] makes the choice a function of the seed.
+
+mod choice;
+
+pub use choice::{Choice, Measured, choose};
+
+use super::config::VitConfig;
+use super::fit::{Run, steered};
+use super::gradient::{self, Gradients};
+use super::growth::nested;
+use super::position;
+use super::report::{SearchReport, Summary, Watch};
+use super::trainer::Trainer;
+use super::vit::Vit;
+use super::{Feed, Validation};
+use crate::batch::Batch;
+use crate::error::{Error, Result};
+use crate::rng::{Draw, Purpose};
+use crate::schedule::{Candidate, SAME_MOMENT, Schedule, SearchCost, Shrink, Stage, shrink_to};
+use burn::tensor::{Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+use std::time::Instant;
+
+/// A feed that can be told its stage.
+pub trait Steer: Feed {
+    /// Share of the run consumed by the batches handed out, `0..=1`.
+    fn progress(&self) -> f64;
+
+    /// The stage that it was last told, if it still holds.
+    fn stage_by_hand(&self) -> Option<&Stage>;
+
+    /// The stage of the next batch and those after it. No sample may be lost or repeated by that.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if no batch of that stage can be made.
+    fn set_stage(&mut self, stage: Stage) -> Result<()>;
+}
+
+/// What a search needs besides a run.
+pub struct AutoProg<'a> {
+    /// The schedule, which is [`Schedule::searched`].
+    pub schedule: &'a Schedule,
+    /// Training images to compare candidates by, in the form of the stage asked for: not mixed, and at every pass the same. Of a
+    /// pass only [`crate::schedule::Search::probe`] images are taken, in whole batches.
+    pub probe: &'a mut dyn Validation,
+}
+
+/// [`super::fit()`] with AutoProg's search. The trainer is one of [`Trainer::for_schedule`] or, to go on, of [`Trainer::load`]: a
+/// checkpoint knows where the search is, and the run goes on as if nothing had been.
+///
+/// The search's passes are the stage's own, so the images of the run are as many as without; looking at candidates comes on top
+/// and is told by [`SearchReport`].
+///
+/// # Errors
+/// As [`super::fit()`]; [`Error::Config`] if the schedule is not searched.
+pub fn fit_with_search<F: Steer>(
+    trainer: &mut Trainer,
+    feed: &mut F,
+    run: Run<'_>,
+    mut search: AutoProg<'_>,
+) -> Result<Summary> {
+    if search.schedule.search().is_none() {
+        let reason = format!("the schedule `{}` is not searched; use fit", search.schedule.name());
+        return Err(Error::config("schedule.search", reason));
+    }
+    steered(trainer, feed, run, |trainer, feed, watch| search.steer(trainer, feed, watch))
+}
+
+/// Where a search is: what a run needs to go on in its middle.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct SearchState {
+    /// Number of the growth stage.
+    stage: usize,
+    /// Share of the run at which it began.
+    begin: f64,
+    /// Blocks that every candidate has.
+    before: usize,
+    candidates: Vec<Candidate>,
+    /// Looks that were due until now.
+    due: usize,
+    /// Mean loss of each candidate, at each look.
+    losses: Vec<Vec<f64>>,
+    costs: Vec<f64>,
+    chosen: Option<Candidate>,
+    /// What looking took.
+    seconds: f64,
+    flops: f64,
+}
+
+impl SearchState {
+    /// The part of the supernet that this step trains: side and depth uniform, and independent of each other.
+    fn draw(&self, seed: u64, step: u64) -> Candidate {
+        let mut draw = Draw::at(seed, self.stage as u64, step, Purpose::Search);
+        // All sides with all depths, in the order of sides.
+        let depths = self.candidates.iter().filter(|c| c.side == self.candidates[0].side).count();
+        let sides = self.candidates.len() / depths;
+        let (side, depth) = (draw.below(sides as u64) as usize, draw.below(depths as u64) as usize);
+        self.candidates[side * depths + depth]
+    }
+}
+
+/// A part of the supernet.
+pub(super) struct Part {
+    size: Candidate,
+    kept: Vec<usize>,
+    /// How images of the stage become the part's.
+    shrink: Option<Shrink>,
+}
+
+impl AutoProg<'_> {
+    /// Looks, chooses and tells the feed its stage, where it is time to.
+    fn steer<F: Steer>(&mut self, trainer: &mut Trainer, feed: &mut F, watch: &mut dyn Watch) -> Result<()> {
+        let progress = feed.progress();
+        let stages = self.schedule.growth_stages();
+        let here = stages.partition_point(|stage| progress >= stage.end - SAME_MOMENT);
+        if here == stages.len() {
+            return Ok(());
+        }
+        if trainer.search.as_ref().is_none_or(|state| state.stage != here) {
+            trainer.search = Some(self.begin(trainer, here, progress));
+        }
+        let own = self.schedule.at(progress);
+        let state = trainer.search.clone().expect("it was made just now");
+        if state.chosen.is_none() {
+            self.look_if_due(trainer, state, own, progress, watch)?;
+        }
+        let state = trainer.search.as_ref().expect("it stays");
+        let stage = match state.chosen {
+            Some(chosen) => self.schedule.sub_network(own, chosen),
+            None => self.schedule.supernet(own, &state.candidates),
+        };
+        if feed.stage_by_hand() == Some(&stage) { Ok(()) } else { feed.set_stage(stage) }
+    }
+
+    fn begin(&self, trainer: &Trainer, stage: usize, progress: f64) -> SearchState {
+        let before = trainer.search.as_ref().and_then(|state| state.chosen);
+        let candidates = self.schedule.candidates(stage, before);
+        let fewest = candidates.iter().map(|c| c.depth).min().expect("there is one at least");
+        SearchState {
+            stage,
+            begin: progress,
+            before: before.map_or(fewest as usize, |before| before.depth as usize),
+            chosen: (candidates.len() == 1).then(|| candidates[0]),
+            candidates,
+            due: 0,
+            losses: Vec::new(),
+            costs: Vec::new(),
+            seconds: 0.0,
+            flops: 0.0,
+        }
+    }
+
+    /// Shares of the run at which to look: the begin and the quarters of the search's last pass, but never before it has begun.
+    fn moments(&self, state: &SearchState) -> Vec<f64> {
+        let search = self.schedule.search().expect("it was checked");
+        let (all, last) = (search.epochs / self.schedule.epochs(), search.epochs.min(1.0) / self.schedule.epochs());
+        let moments = (0..=4).map(|quarter| state.begin + all - last * (1.0 - f64::from(quarter) / 4.0));
+        moments.filter(|moment| *moment > state.begin + SAME_MOMENT).collect()
+    }
+
+    fn look_if_due(
+        &mut self,
+        trainer: &mut Trainer,
+        mut state: SearchState,
+        own: &Stage,
+        progress: f64,
+        watch: &mut dyn Watch,
+    ) -> Result<()> {
+        let moments = self.moments(&state);
+        let due = moments.iter().filter(|&&moment| progress >= moment - SAME_MOMENT).count();
+        if due > state.due {
+            state.due = due;
+            let stage = self.schedule.supernet(own, &state.candidates);
+            self.look(trainer, &mut state, &stage)?;
+        }
+        if due == moments.len() {
+            let report = decide(&state, trainer.step, progress)?;
+            let choice = report.choice();
+            trainer.extract(nested(state.before, trainer.depth(), choice.depth as usize))?;
+            state.chosen = Some(choice);
+            watch.searched(&report);
+            trainer.history.searches.push(report);
+        }
+        trainer.search = Some(state);
+        Ok(())
+    }
+
+    /// The loss of every candidate over the probe, in the fastest running mean of the weights; at the first look their cost.
+    fn look(&mut self, trainer: &Trainer, state: &mut SearchState, stage: &Stage) -> Result<()> {
+        let _span = tracing::debug_span!("search", step = trainer.step).entered();
+        let start = Instant::now();
+        let search = *self.schedule.search().expect("it was checked");
+        let fastest = (0..trainer.emas.len()).min_by(|&a, &b| trainer.config.ema[a].total_cmp(&trainer.config.ema[b]));
+        let model = fastest.and_then(|index| trainer.averaged(index)).unwrap_or_else(|| trainer.model.clone());
+        let config = &trainer.config;
+        let parts: Vec<(Part, Vit)> = state
+            .candidates
+            .iter()
+            .map(|&size| {
+                let part = trainer.part(state, stage, size);
+                let grid = config.model.grid(size.side)?;
+                let net = model.part(&part.kept, grid);
+                Ok((part, net))
+            })
+            .collect::<Result<_>>()?;
+        let flops = |size: Candidate, images: usize| work(&config.model, size) * images as f64;
+        let (mut sums, mut images) = (vec![0.0; parts.len()], 0);
+        for batch in self.probe.pass(stage)? {
+            let batch = batch?;
+            for ((part, model), sum) in parts.iter().zip(&mut sums) {
+                *sum += gradient::score(model, config, &trainer.workers, &batch, part.shrink)?.0;
+                state.flops += flops(part.size, batch.len()) / 3.0;
+            }
+            if state.costs.is_empty() && !batch.is_empty() {
+                state.costs = match search.cost {
+                    SearchCost::Flops => parts.iter().map(|(part, _)| work(&config.model, part.size)).collect(),
+                    SearchCost::Time => {
+                        let steps = (REPEATS * batch.len()) as f64;
+                        state.flops += parts.iter().map(|(part, _)| flops(part.size, 1) * steps).sum::<f64>();
+                        times(trainer, &parts, &batch)?
+                    }
+                };
+            }
+            images += batch.len();
+            if images >= search.probe {
+                break;
+            }
+        }
+        if images == 0 {
+            return Err(Error::config("search.probe", "the probe gave no image"));
+        }
+        state.losses.push(sums.into_iter().map(|sum| sum / images as f64).collect());
+        state.seconds += start.elapsed().as_secs_f64();
+        Ok(())
+    }
+}
+
+/// Times of a step that a candidate's is the median of.
+const REPEATS: usize = 3;
+
+/// Seconds of a gradient of each part, in turns, so that what else the machine does is in all of them.
+fn times(trainer: &Trainer, parts: &[(Part, Vit)], batch: &Batch) -> Result<Vec<f64>> {
+    let mut seconds = vec![Vec::new(); parts.len()];
+    for _ in 0..REPEATS {
+        for ((part, model), seconds) in parts.iter().zip(&mut seconds) {
+            let start = Instant::now();
+            trainer.gradient_of(model, batch, part.shrink, 0)?;
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+    }
+    let median = |mut seconds: Vec<f64>| {
+        seconds.sort_by(f64::total_cmp);
+        seconds[seconds.len() / 2]
+    };
+    Ok(seconds.into_iter().map(median).collect())
+}
+
+/// Operations of a training step for one image.
+fn work(model: &VitConfig, size: Candidate) -> f64 {
+    model.training_flops(size.depth as usize, (size.side as usize / model.patch).pow(2))
+}
+
+fn nested_in(model: &Vit, state: &SearchState, size: Candidate) -> Vec<usize> {
+    nested(state.before, model.blocks.len(), size.depth as usize)
+}
+
+fn decide(state: &SearchState, step: u64, progress: f64) -> Result<SearchReport> {
+    let mean = |i: usize| state.losses.iter().map(|look| look[i]).sum::<f64>() / state.losses.len() as f64;
+    let losses = (0..state.candidates.len()).map(mean).collect();
+    let Choice { chosen, exponent } = choose(&[Measured { costs: state.costs.clone(), losses }])?;
+    Ok(SearchReport {
+        step,
+        progress,
+        begin: state.begin,
+        stage: state.stage,
+        candidates: state.candidates.clone(),
+        losses: state.losses.clone(),
+        costs: state.costs.clone(),
+        exponent,
+        chosen,
+        seconds: state.seconds,
+        flops: state.flops,
+    })
+}
+
+impl Trainer {
+    /// What the step at hand trains of the supernet; `None` in a stage without one.
+    pub(super) fn part_in(&self, stage: &Stage) -> Option<Part> {
+        let state = self.search.as_ref().filter(|_| stage.growth.search)?;
+        Some(self.part(state, stage, state.draw(self.config.seed, self.step)))
+    }
+
+    /// Blocks, and side of the images in pixels, that the step at hand trains.
+    pub(super) fn size_in(&self, stage: &Stage) -> (usize, u32) {
+        match self.part_in(stage) {
+            Some(part) => (part.size.depth as usize, part.size.side),
+            None => (self.depth(), stage.side()),
+        }
+    }
+
+    fn part(&self, state: &SearchState, stage: &Stage, size: Candidate) -> Part {
+        Part { size, kept: nested_in(&self.model, state, size), shrink: shrink_to(stage, size.side) }
+    }
+
+    /// The gradient of a part, as one of the whole model: of the position embedding by way of its interpolation.
+    pub(super) fn gradient_of_part(&self, part: &Part, batch: &Batch, place: usize) -> Result<Gradients> {
+        let shape = &self.config.model;
+        let (own, grid) = (shape.grid(self.model.band())?, shape.grid(part.size.side)?);
+        let model = self.model.part(&part.kept, grid);
+        let mut gradients = self.gradient_of(&model, batch, part.shrink, place)?;
+        if grid != own
+            && let Some(gradient) = gradients.tensors.remove(&self.model.position.id)
+        {
+            let gradient = spread(gradient, shape.dim, own, grid);
+            gradients.tensors.insert(self.model.position.id, gradient);
+        }
+        Ok(gradients)
+    }
+}
+
+/// The gradient of a position embedding on a grid of `from` from that of its interpolation to `to`: the transpose of a linear
+/// map.
+fn spread(gradient: Tensor<1>, dim: usize, from: usize, to: usize) -> Tensor<1> {
+    let (rows, points) = (1 + to * to, 1 + from * from);
+    let mut identity = vec![0.0f32; points * points];
+    for i in 0..points {
+        identity[i * points + i] = 1.0;
+    }
+    let map = TensorData::new(position::resize(&identity, points, from, to), [rows, points]);
+    let map = Tensor::<2>::from_data(map, &gradient.device());
+    map.transpose().matmul(gradient.reshape([rows, dim])).reshape([points * dim])
+}
+
+#[cfg(test)]
+mod tests;

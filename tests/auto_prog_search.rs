@@ -1,0 +1,262 @@
+//! AutoProg's search in a run: budget, choices, the loader's stages, and going on in its middle bit for bit.
+#![cfg(feature = "train")]
+
+use bandfeed::demo_data::DemoData;
+use bandfeed::loader::{Loader, State};
+use bandfeed::schedule::{Candidate, LearningRate, Options, Prog, Schedule, Search, SearchCost, Shrink, TokensBy};
+use bandfeed::train::{
+    AutoProg, Checkpoints, Device, GrowthConfig, GrowthMoments, MoGrow, Pass, Run, SearchReport, StepReport,
+    TrainConfig, Trainer, VitConfig, Watch, fit_with_search,
+};
+use bandfeed::{Batch, Result, Stage};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Depths 2, 3, 3, 4 at 16, 24, 24 or 32, and 32 pixels; 72 images, in growth stages of two passes, of which one searches.
+fn schedule(tokens_by: TokensBy, search: Search) -> Schedule {
+    let prog = Prog { depth: 4, tokens_by, ..Prog::default() };
+    let options = Options { base: 32, patch: 4, batch_size: 6, epochs: 8.0, prog, ..Options::default() };
+    Schedule::auto_prog(&options).unwrap().searched(search).unwrap()
+}
+
+fn flops() -> Search {
+    Search { epochs: 1.0, probe: 12, cost: SearchCost::Flops, tokens: true }
+}
+
+fn data() -> Arc<dyn bandfeed::source::Source> {
+    let data = DemoData { train_per_class: 6, val_per_class: 1, side: 64, ..DemoData::default() };
+    Arc::new(data.generate().unwrap().0)
+}
+
+fn loader(schedule: &Schedule, state: Option<State>) -> Loader {
+    let builder = Loader::builder(data(), schedule.clone()).seed(9).workers(1);
+    match state {
+        Some(state) => builder.resume(state),
+        None => builder,
+    }
+    .build()
+    .unwrap()
+}
+
+fn config(mogrow: MoGrow, moments: GrowthMoments) -> TrainConfig {
+    let model =
+        VitConfig { dim: 16, depth: 4, heads: 2, patch: 4, mlp_ratio: 2.0, ..VitConfig::tiny(data().classes().len()) };
+    TrainConfig {
+        learning_rate: LearningRate { peak: 3e-3, min: 1e-5, warmup: 0.0 },
+        seed: 9,
+        chunk: 4,
+        ema: vec![0.9, 0.5],
+        growth: GrowthConfig { mogrow, moments },
+        ..TrainConfig::new(model)
+    }
+}
+
+fn probe(stage: &Stage) -> Result<Pass<'static>> {
+    Ok(Box::new(Loader::builder(data(), Schedule::fixed(stage.clone())).seed(1).workers(1).build()?))
+}
+
+/// Keeps what the run tells, and stops it before a step.
+struct Notes<'a> {
+    stop: &'a AtomicBool,
+    before: Option<u64>,
+    steps: Vec<StepReport>,
+    searches: Vec<SearchReport>,
+    /// Stage and images of each batch.
+    batches: Vec<(Stage, Vec<u32>)>,
+}
+
+impl Watch for Notes<'_> {
+    fn batch(&mut self, batch: &Batch, _trainer: &Trainer) {
+        self.batches.push((batch.stage.clone(), batch.indices.clone()));
+    }
+    fn step(&mut self, report: &StepReport) {
+        self.steps.push(report.clone());
+        if self.before == Some(report.step + 1) {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+    fn searched(&mut self, report: &SearchReport) {
+        self.searches.push(report.clone());
+    }
+}
+
+fn go_on<'a>(
+    trainer: &mut Trainer,
+    schedule: &Schedule,
+    state: Option<State>,
+    folder: &Path,
+    stop: &'a AtomicBool,
+    before: Option<u64>,
+) -> Notes<'a> {
+    let mut notes = Notes { stop, before, steps: Vec::new(), searches: Vec::new(), batches: Vec::new() };
+    let checkpoints = Some(Checkpoints { every: None, ..Checkpoints::new(folder) });
+    let run = Run { validation: None, checkpoints, stop, watch: &mut notes };
+    let mut probe = |stage: &Stage| probe(stage);
+    fit_with_search(trainer, &mut loader(schedule, state), run, AutoProg { schedule, probe: &mut probe }).unwrap();
+    notes
+}
+
+fn saved(trainer: &Trainer) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.safetensors");
+    trainer.save(&path, &()).unwrap();
+    let bytes = std::fs::read(path).unwrap();
+    // Tensors alone: the text has times.
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    bytes[8 + length..].to_vec()
+}
+
+/// A search without what the clock says.
+fn timeless(searches: &[SearchReport]) -> Vec<(u64, Vec<Candidate>, Vec<Vec<f64>>, Vec<f64>, usize)> {
+    let key = |s: &SearchReport| (s.step, s.candidates.clone(), s.losses.clone(), s.costs.clone(), s.chosen);
+    searches.iter().map(key).collect()
+}
+
+fn start(schedule: &Schedule, config: &TrainConfig) -> Trainer {
+    Trainer::for_schedule(config.clone(), schedule, 2, &Device::flex()).unwrap()
+}
+
+#[test]
+fn a_search_takes_part_of_its_stage_and_the_loader_goes_on_with_the_choice() {
+    let schedule = schedule(TokensBy::Band, flops());
+    let config = config(MoGrow::NewOnly, GrowthMoments::Carry);
+    let (stop, folder) = (AtomicBool::new(false), tempfile::tempdir().unwrap());
+    let mut trainer = start(&schedule, &config);
+    assert_eq!((trainer.depth(), trainer.model().band()), (4, 32));
+    let notes = go_on(&mut trainer, &schedule, None, folder.path(), &stop, None);
+    // Eight passes over 72 images in batches of 6, as many as without a search, and in the order of the seed.
+    assert_eq!(notes.batches.len(), 96);
+    let plain: Vec<Vec<u32>> = loader(&schedule, None).map(|batch| batch.unwrap().indices).collect();
+    assert_eq!(notes.batches.iter().map(|(_, indices)| indices.clone()).collect::<Vec<_>>(), plain);
+    let searches = &notes.searches;
+    assert_eq!(searches.first().map(|s| (s.step, s.stage, s.candidates.len())), Some((12, 0, 9)));
+    assert_eq!(trainer.history().searches, *searches);
+    let mut before = None;
+    for k in 0..4 {
+        let candidates = schedule.candidates(k, before);
+        let search = searches.iter().find(|s| s.stage == k);
+        assert_eq!(search.is_some(), candidates.len() > 1, "stage {k}");
+        let choice = search.map_or(candidates[0], |search| search.choice());
+        for step in &notes.steps[24 * k..24 * (k + 1)] {
+            let (stage, _) = &notes.batches[step.step as usize];
+            let depth = stage.growth.depth.unwrap().blocks;
+            let searching = search.is_some_and(|search| step.step < search.step);
+            assert_eq!((stage.growth.search, step.search, stage.index), (searching, searching, k));
+            let own = Candidate { side: (step.tokens.isqrt() * 4) as u32, depth: step.depth as u32 };
+            if searching {
+                let most = |value: fn(&Candidate) -> u32| candidates.iter().map(value).max().unwrap();
+                assert_eq!((stage.side(), depth), (most(|c| c.side), most(|c| c.depth)));
+                assert!(candidates.contains(&own), "{own} of {candidates:?}");
+            } else {
+                assert_eq!((own, stage.band, depth), (choice, choice.side, choice.depth));
+            }
+            assert_eq!(step.flops, config.model.training_flops(step.depth, step.tokens) * 6.0);
+        }
+        if let Some(search) = search {
+            assert_eq!(search.step, 24 * k as u64 + 12);
+            assert_eq!((search.candidates.clone(), search.losses.len()), (candidates, 4));
+            assert!(search.losses.iter().flatten().all(|loss| loss.is_finite()) && search.flops > 0.0);
+        }
+        before = Some(choice);
+    }
+    assert_eq!((trainer.depth(), trainer.model().band()), (4, 32));
+    let parts: std::collections::BTreeSet<_> =
+        notes.steps.iter().filter(|s| s.search).map(|s| (s.depth, s.tokens)).collect();
+    assert!(parts.len() > 3, "steps of the search differ: {parts:?}");
+}
+
+#[test]
+fn a_run_goes_on_in_the_middle_of_a_search_bit_for_bit() {
+    let schedule = schedule(TokensBy::Band, flops());
+    let folder = tempfile::tempdir().unwrap();
+    // In the supernet, right before and after a choice, before a growth, and after the last.
+    for (mogrow, moments, cuts) in
+        [(MoGrow::NewOnly, GrowthMoments::Carry, [3, 12, 13, 31]), (MoGrow::All, GrowthMoments::Drop, [19, 24, 36, 75])]
+    {
+        let config = config(mogrow, moments);
+        let stop = AtomicBool::new(false);
+        let mut whole = start(&schedule, &config);
+        let notes = go_on(&mut whole, &schedule, None, folder.path(), &stop, None);
+        for cut in cuts {
+            let stop = AtomicBool::new(false);
+            let mut first = start(&schedule, &config);
+            let one = go_on(&mut first, &schedule, None, folder.path(), &stop, Some(cut));
+            assert_eq!(first.steps(), cut);
+            let last = folder.path().join("last.safetensors");
+            let (mut second, state) = Trainer::load::<State>(&last, config.clone(), 1, &Device::flex()).unwrap();
+            let stop = AtomicBool::new(false);
+            let two = go_on(&mut second, &schedule, Some(state), folder.path(), &stop, None);
+            let both: Vec<_> = timeless(&one.searches).into_iter().chain(timeless(&two.searches)).collect();
+            assert_eq!(both, timeless(&notes.searches), "{mogrow} from step {cut}");
+            assert_eq!(second.history().losses, whole.history().losses, "{mogrow} from step {cut}");
+            assert_eq!(saved(&second), saved(&whole), "{mogrow} from step {cut}");
+        }
+    }
+}
+
+#[test]
+fn whole_images_are_searched_by_what_the_trainer_shrinks_them_to() {
+    for tokens_by in [TokensBy::Resize, TokensBy::Patch] {
+        let schedule = schedule(tokens_by, flops());
+        let (stop, folder) = (AtomicBool::new(false), tempfile::tempdir().unwrap());
+        let mut trainer = start(&schedule, &config(MoGrow::Copy, GrowthMoments::Carry));
+        let notes = go_on(&mut trainer, &schedule, None, folder.path(), &stop, None);
+        assert!(notes.batches.iter().all(|(stage, _)| stage.band == 32));
+        for search in &notes.searches {
+            let side = search.choice().side;
+            let (stage, _) = &notes.batches[search.step as usize];
+            let expected = match (side, tokens_by) {
+                (32, _) => None,
+                (side, TokensBy::Patch) => Some(Shrink::Patch(side)),
+                (side, _) => Some(Shrink::Resize(side)),
+            };
+            assert_eq!(stage.growth.shrink, expected);
+        }
+        assert!(!notes.searches.is_empty());
+    }
+}
+
+#[test]
+fn bands_of_efficient_train_stay_while_depth_is_searched() {
+    let options = Options { base: 32, patch: 4, batch_size: 6, epochs: 6.0, ..Options::default() };
+    let plain = Schedule::named("efficient_train_pp", &options).unwrap();
+    let search = Search { epochs: 0.5, tokens: false, ..flops() };
+    let schedule = plain.deepening(4, 0.5).unwrap().searched(search).unwrap();
+    let (stop, folder) = (AtomicBool::new(false), tempfile::tempdir().unwrap());
+    let mut trainer = start(&schedule, &config(MoGrow::NewOnly, GrowthMoments::Carry));
+    let notes = go_on(&mut trainer, &schedule, None, folder.path(), &stop, None);
+    for ((stage, _), step) in notes.batches.iter().zip(&notes.steps) {
+        let own = schedule.at(step.progress);
+        assert_eq!((stage.index, stage.band), (own.index, own.band));
+        // The stages' own strength, but for the search's.
+        let magnitude = if stage.growth.search { schedule.stages().last().unwrap().magnitude } else { own.magnitude };
+        assert_eq!(stage.magnitude, magnitude);
+    }
+    assert_eq!(notes.searches[0].candidates.iter().map(|c| c.depth).collect::<Vec<_>>(), [2, 3, 4]);
+    assert!(notes.searches[0].candidates.iter().all(|c| c.side == notes.batches[0].0.band));
+}
+
+#[test]
+fn measured_time_is_a_cost_and_a_plain_schedule_is_refused() {
+    let timed = schedule(TokensBy::Band, Search { cost: SearchCost::Time, ..flops() });
+    let (stop, folder) = (AtomicBool::new(false), tempfile::tempdir().unwrap());
+    let config = config(MoGrow::NewOnly, GrowthMoments::Carry);
+    let mut trainer = start(&timed, &config);
+    let notes = go_on(&mut trainer, &timed, None, folder.path(), &stop, Some(13));
+    assert!(notes.searches[0].costs.iter().all(|seconds| *seconds > 0.0 && *seconds < 60.0));
+    let plain = Schedule::auto_prog(&Options {
+        base: 32,
+        patch: 4,
+        batch_size: 6,
+        prog: Prog { depth: 4, ..Prog::default() },
+        ..Options::default()
+    });
+    let plain = plain.unwrap();
+    let mut probe = |stage: &Stage| probe(stage);
+    let stop = AtomicBool::new(true);
+    let run = Run { validation: None, checkpoints: None, stop: &stop, watch: &mut () };
+    let search = AutoProg { schedule: &plain, probe: &mut probe };
+    let error = fit_with_search(&mut start(&plain, &config), &mut loader(&plain, None), run, search).unwrap_err();
+    assert!(error.to_string().contains("`auto_prog` is not searched; use fit"), "{error}");
+}
