@@ -158,3 +158,26 @@ fn moments_to_look_are_in_the_last_pass_and_after_the_begin() {
     assert!(near(passes(look(1.0)), &[0.25, 0.5, 0.75, 1.0]));
     assert!(near(passes(look(0.5)), &[0.125, 0.25, 0.375, 0.5]));
 }
+
+#[test]
+fn parts_nest_and_leave_out_the_first_of_the_new_blocks() {
+    // VOLO-D1's transformer layers, by the specification: 9 grow to 18, every second one new.
+    let left_out = |depth| (0..18).filter(|i| !nested(9, 18, depth).contains(i)).collect::<Vec<_>>();
+    assert_eq!(left_out(12), [1, 3, 5, 7, 9, 11]);
+    assert_eq!(left_out(15), [1, 3, 5]);
+    assert_eq!(left_out(9), (0..9).map(|i| 2 * i + 1).collect::<Vec<_>>());
+    for before in 1..8 {
+        for supernet in before..20 {
+            let mut shallower = nested(before, supernet, before);
+            // What the growth left in its place, which is what the network was before.
+            let sources = super::super::sources(before, supernet);
+            assert_eq!(shallower.iter().map(|&i| sources[i]).collect::<Vec<_>>(), (0..before).collect::<Vec<_>>());
+            for depth in before + 1..=supernet {
+                let deeper = nested(before, supernet, depth);
+                assert_eq!(deeper.len(), depth);
+                assert!(shallower.iter().all(|i| deeper.contains(i)), "{before} {supernet} {depth}");
+                shallower = deeper;
+            }
+        }
+    }
+}
