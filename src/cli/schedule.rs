@@ -92,6 +92,15 @@ fn tokens(schedule: &Schedule, stage: &Stage) -> u64 {
 }
 
 fn summary(schedule: &Schedule) -> String {
+    if let Some(search) = schedule.search() {
+        return format!(
+            "{} passes over the data; {} of each stage {} chosen while training, after {} of its passes",
+            number(schedule.image_epochs()),
+            if search.tokens { "side and depth" } else { "the depth" },
+            if search.tokens { "are" } else { "is" },
+            search.epochs
+        );
+    }
     format!(
         "{} equivalent epochs at {} px = {} passes over the data; {:.2} times the images per unit of compute",
         number(schedule.epochs()),
@@ -109,7 +118,7 @@ fn number(value: f64) -> String {
 
 /// Stages are numbered from 1, as everywhere that people read; [`json`] has their indices.
 pub(super) fn table(schedule: &Schedule, dataset_len: Option<u64>) -> String {
-    let mut head = vec!["stage", "compute", "band"];
+    let mut head = vec!["stage", if schedule.search().is_some() { "images" } else { "compute" }, "band"];
     let says = |what: &dyn Fn(&Growth) -> bool| schedule.stages().iter().any(|stage| what(&stage.growth));
     let (shrinks, deepens) = (says(&|g| g.shrink.is_some()), says(&|g| g.depth.is_some()));
     let (drops, erases) = (says(&|g| g.drop_path.is_some()), says(&|g| g.erasing.is_some()));
@@ -168,6 +177,9 @@ pub(super) fn table(schedule: &Schedule, dataset_len: Option<u64>) -> String {
     let mut text = format!("{}: {}\n\n{body}", schedule.name(), summary(schedule));
     if let Some(images) = images {
         text.push_str(&format!("\n{} images in all\n", images.iter().sum::<u64>()));
+    }
+    if schedule.search().is_some() {
+        text.push_str("\nThe sizes above are what is chosen from; the last stage's is its own.\n");
     }
     text.push_str(
         "\nload: images per unit of compute that the loader must decode, relative to a run at the base size\n",
