@@ -19,6 +19,7 @@
 
 mod canvas;
 mod draw;
+mod legend;
 #[cfg(feature = "train")]
 pub(crate) mod matrix;
 pub(crate) mod sheet;
