@@ -48,6 +48,8 @@ const CATEGORY_LINES: usize = 3;
 const CATEGORY_GAP: f64 = 10.0;
 /// Height that a text over a value takes.
 const OVER: f64 = 26.0;
+/// Opacity of a shade: texts and the palest curve are to be read on it.
+pub(super) const SHADE: f64 = 0.11;
 /// Widest bar.
 const WIDEST_BAR: f64 = 110.0;
 
@@ -94,6 +96,10 @@ pub(super) fn chart<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, chart: &Chart) 
             x,
             y,
         };
+        for shade in &panel.shades {
+            let [from, to] = [shade.span.0, shade.span.1].map(|x| frame.px(x.clamp(frame.x.low, frame.x.high)));
+            canvas.fill((from, frame.top), (to, frame.bottom), palette(shade.color), SHADE)?;
+        }
         axes_and_grid(canvas, panel, &frame)?;
         for (place, series) in panel.series.iter().enumerate() {
             draw_series(canvas, panel, &frame, place, series)?;
@@ -298,7 +304,11 @@ fn bars(panel: &Panel, frame: &Frame<'_>) -> Vec<Bar> {
 }
 
 pub(super) fn color(series: &Series, place: usize) -> RGBColor {
-    PALETTE[series.color.unwrap_or(place) % PALETTE.len()]
+    palette(series.color.unwrap_or(place))
+}
+
+pub(super) fn palette(place: usize) -> RGBColor {
+    PALETTE[place % PALETTE.len()]
 }
 
 /// Width by the number of letters: the height of the picture is needed before there is a surface to measure on. 0.55 of the

@@ -1,8 +1,8 @@
-//! The legend of a panel: names of series and references, in as many rows as they need.
+//! The legend of a panel: names of series, shades and references, in as many rows as they need.
 
 use super::canvas::{Align, Canvas, Drawn};
-use super::draw::{HEADING, INK, LABEL, MARGIN, PALETTE, RIGHT, ROW, color, estimated_width};
-use super::{Panel, Reference, Series, Style, WIDTH};
+use super::draw::{HEADING, INK, LABEL, MARGIN, PALETTE, RIGHT, ROW, SHADE, color, estimated_width, palette};
+use super::{Panel, Reference, Series, Shade, Style, WIDTH};
 use plotters::prelude::*;
 
 const SWATCH: f64 = 30.0;
@@ -18,6 +18,7 @@ pub(super) fn reference_color(panel: &Panel, place: usize) -> RGBColor {
 /// One entry of a legend.
 enum Entry<'a> {
     Series(usize, &'a Series),
+    Shade(&'a Shade),
     Reference(usize, &'a Reference),
 }
 
@@ -25,6 +26,7 @@ impl Entry<'_> {
     fn name(&self) -> &str {
         match self {
             Self::Series(_, series) => &series.name,
+            Self::Shade(shade) => &shade.name,
             Self::Reference(_, reference) => &reference.name,
         }
     }
@@ -33,11 +35,12 @@ impl Entry<'_> {
 /// Its rows, of estimated width.
 fn lines(panel: &Panel) -> Vec<Vec<Entry<'_>>> {
     let series = panel.series.iter().enumerate().map(|(i, series)| Entry::Series(i, series));
+    let shades = panel.shades.iter().map(Entry::Shade);
     let references = panel.references.iter().enumerate().map(|(i, reference)| Entry::Reference(i, reference));
     let room = f64::from(WIDTH) - MARGIN - RIGHT;
     let mut left = room - estimated_width(&panel.title, HEADING) - 30.0;
     let mut lines: Vec<Vec<Entry<'_>>> = vec![Vec::new()];
-    for entry in series.chain(references).filter(|entry| !entry.name().is_empty()) {
+    for entry in series.chain(shades).chain(references).filter(|entry| !entry.name().is_empty()) {
         let width = entry_width(&entry);
         if width > left && !(lines.last().is_some_and(Vec::is_empty) && left == room) {
             lines.push(Vec::new());
@@ -71,6 +74,10 @@ pub(super) fn draw<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, panel: &Panel, t
         for entry in line {
             let (from, to) = ((x, y), (x + SWATCH, y));
             match entry {
+                Entry::Shade(shade) => {
+                    let (from, to) = ((x, y - 9.0), (x + SWATCH, y + 9.0));
+                    canvas.fill(from, to, palette(shade.color), 1.6 * SHADE)?;
+                }
                 Entry::Reference(place, _) => canvas.dashes(from, to, reference_color(panel, *place))?,
                 Entry::Series(place, series) => {
                     let color = color(series, *place);
