@@ -240,7 +240,7 @@ fn mistakes_are_answered_with_what_to_do() {
 #[test]
 fn inspect_lists_recipes_and_policies_and_says_what_one_does() {
     let list = text(&run(&["inspect"]).stdout);
-    for name in ["plain", "deit_small", "efficienttrain_pp_deit_small", "ta_wide"] {
+    for name in ["plain", "deit_small", "efficienttrain_pp_deit_small", "auto_prog_deit_small", "ta_wide"] {
         assert!(list.lines().any(|line| line.starts_with(name)), "{name}: {list}");
     }
     let words = text(&run(&["inspect", "--recipe", "efficienttrain_pp_deit_small"]).stdout);

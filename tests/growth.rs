@@ -5,10 +5,11 @@ use bandfeed::demo_data::DemoData;
 use bandfeed::loader::{Loader, State};
 use bandfeed::schedule::{Growth, LearningRate, Options, Prog, Schedule, TokensBy};
 use bandfeed::train::{
-    Checkpoints, Device, GrowthConfig, GrowthMoments, GrowthReport, MoGrow, Pass, Run, StepReport, TrainConfig,
-    Trainer, VitConfig, Watch, Weights, fit, sources,
+    Checkpoints, Device, GrowthConfig, GrowthMoments, GrowthReport, MoGrow, Pass, Predictor, Run, StepReport,
+    TrainConfig, Trainer, VitConfig, Watch, Weights, fit, sources,
 };
-use bandfeed::{Result, Stage};
+use bandfeed::{Batch, Result, Stage};
+use burn::tensor::Tensor;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -211,17 +212,58 @@ fn every_tensor_comes_from_where_the_map_says() {
     }
 }
 
+/// Mean cross-entropy of scores, labels not smoothed.
+fn cross_entropy(scores: &[f32], labels: &[u32]) -> f64 {
+    let losses = scores.chunks(scores.len() / labels.len()).zip(labels).map(|(row, label)| {
+        let sum: f64 = row.iter().map(|score| f64::from(*score).exp()).sum();
+        sum.ln() - f64::from(row[*label as usize])
+    });
+    losses.sum::<f64>() / labels.len() as f64
+}
+
+/// Keeps the loss of each batch in the model that is about to learn from it, and growths.
+#[derive(Default)]
+struct Losses {
+    batches: BTreeMap<u64, f64>,
+    growths: Vec<GrowthReport>,
+}
+
+impl Watch for Losses {
+    fn batch(&mut self, batch: &Batch, trainer: &Trainer) {
+        let images = Tensor::<1>::from_floats(batch.images.as_slice(), &Device::flex()).reshape(batch.images.shape());
+        let scores: Vec<f32> = trainer.model().forward(images, None).into_data().try_to_vec().unwrap();
+        self.batches.insert(trainer.steps(), cross_entropy(&scores, &batch.labels));
+    }
+    fn grown(&mut self, report: &GrowthReport) {
+        self.growths.push(report.clone());
+    }
+}
+
 #[test]
 fn zeros_leave_the_loss_and_the_losses_of_a_growth_are_those_of_its_models() {
     let schedule = schedule(TokensBy::Band);
     for (mogrow, same) in [(MoGrow::Zero, true), (MoGrow::Copy, false)] {
-        let config = config(mogrow, GrowthMoments::Carry);
-        let mut trainer = Trainer::for_schedule(config, &schedule, 2, &Device::flex()).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let (_, growths) = go_on(&mut trainer, &mut loader(&schedule, None), folder.path(), None);
-        for growth in growths {
-            let apart = (growth.loss_before.unwrap() - growth.loss_after.unwrap()).abs();
-            assert_eq!(apart < 1e-5, same, "{growth:?}");
+        let start =
+            || Trainer::for_schedule(config(mogrow, GrowthMoments::Carry), &schedule, 2, &Device::flex()).unwrap();
+        let (mut watch, stop) = (Losses::default(), AtomicBool::new(false));
+        let run = Run { validation: None, checkpoints: None, stop: &stop, watch: &mut watch };
+        fit(&mut start(), &mut loader(&schedule, None), run).unwrap();
+        assert_eq!(watch.growths.len(), 2);
+        for growth in watch.growths {
+            let (before, after) = (growth.loss_before.unwrap(), growth.loss_after.unwrap());
+            assert_eq!((before - after).abs() < 1e-5, same, "{growth:?}");
+            assert!((after - watch.batches[&growth.step]).abs() < 1e-5, "{growth:?}: {:?}", watch.batches);
+            // The model before: that of a run that ends there, at the resolution of the next stage's first batch.
+            let folder = tempfile::tempdir().unwrap();
+            let mut feed = loader(&schedule, None);
+            go_on(&mut start(), &mut feed, folder.path(), Some(growth.step));
+            let weights = Weights::read(&folder.path().join("last.safetensors"), None, None, &Device::flex()).unwrap();
+            assert_eq!(weights.model.blocks.len(), growth.before);
+            let batch = feed.next().unwrap().unwrap();
+            assert_eq!(batch.stage.index, growth.stage);
+            let scores = Predictor::new(weights, 1).unwrap().scores(&batch).unwrap();
+            let own = cross_entropy(&scores, &batch.labels);
+            assert!((before - own).abs() < 1e-5, "{growth:?}: {own}");
         }
     }
 }
@@ -340,8 +382,12 @@ fn the_command_grows_and_tells_it_and_goes_on() {
     for tag in ["model/depth", "model/tokens", "model/flops", "growth/loss_before", "growth/loss_after"] {
         assert!(board.windows(tag.len()).any(|part| part == tag.as_bytes()), "{tag}");
     }
-    // The folder's own settings are enough to go on, here at the end.
+    let timeline = folder.path().join("run/growth.png");
+    assert!(table.contains(&format!("growth: {}", timeline.display())) && timeline.exists(), "{table}");
+    std::fs::remove_file(&timeline).unwrap();
+    // The folder's own settings are enough to go on, here at the end. The timeline comes from the log.
     run(&["train", "--out", &out, "--resume"]);
+    assert!(timeline.exists() && folder.path().join("run/growth.svg").exists());
     let pictures = path("plots");
     let [text, _] = run(&["schedule", "auto_prog", "--layers", "18", "--out", &pictures]);
     assert!(text.contains("depth") && text.contains("drop path") && text.contains("erasing"), "{text}");

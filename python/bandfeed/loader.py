@@ -55,8 +55,9 @@ class Loader:
     Args:
         source: a folder of class folders (torchvision's ``ImageFolder``), WebDataset shards (``train-{000..099}.tar``), packed
             records, or ``(encoded image, class index)`` pairs in memory.
-        recipe: the image transform: ``"plain"``, ``"deit_tiny"``, ``"deit_small"``, ``"efficienttrain_pp_deit_small"``, the
-            path of a ``.toml`` file, or a dictionary in such a file's form, or of its ``transform`` table alone.
+        recipe: the image transform: ``"plain"``, ``"deit_tiny"``, ``"deit_small"``, ``"efficienttrain_pp_deit_small"``,
+            ``"auto_prog_deit_small"``, the path of a ``.toml`` file, or a dictionary in such a file's form, or of its
+            ``transform`` table alone.
         schedule: a name (``"constant"``, ``"efficient_train_pp_deit"`` ...), the path of a ``.toml`` table, or a
             :class:`Schedule`. ``None`` is the recipe's own.
         batch_size: images behind one optimiser step on each rank. ``None``, as for the next three, is the recipe's own.

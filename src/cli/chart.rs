@@ -19,6 +19,7 @@
 
 mod canvas;
 mod draw;
+mod legend;
 #[cfg(feature = "train")]
 pub(crate) mod matrix;
 pub(crate) mod sheet;
@@ -54,6 +55,8 @@ pub struct Panel {
     pub y_label: String,
     /// What is drawn, in this order. A series with a name is in the legend.
     pub series: Vec<Series>,
+    /// Tinted spans of the x axis, under everything else.
+    pub shades: Vec<Shade>,
     /// Dashed lines across the panel, in the legend by their names.
     pub references: Vec<Reference>,
     /// Short texts over spans of the x axis.
@@ -75,6 +78,7 @@ impl Default for Panel {
             x_label: String::new(),
             y_label: String::new(),
             series: Vec::new(),
+            shades: Vec::new(),
             references: Vec::new(),
             notes: Vec::new(),
             x_range: None,
@@ -116,6 +120,17 @@ impl Series {
     pub fn new(name: impl Into<String>, style: Style, points: Vec<(f64, f64)>) -> Self {
         Self { name: name.into(), style, points, color: None }
     }
+}
+
+/// A tinted span of the x axis.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shade {
+    /// In the legend; may be empty.
+    pub name: String,
+    /// From and to on the x axis.
+    pub span: (f64, f64),
+    /// Place in the palette of seven.
+    pub color: usize,
 }
 
 /// A dashed line.
@@ -241,6 +256,7 @@ mod tests {
             x_label: "x".into(),
             y_label: "y".into(),
             series: of_every_style(points),
+            shades: vec![Shade { name: "a shade".into(), span: (0.5, 1.5), color: 4 }],
             references: vec![
                 Reference { name: "level".into(), at: At::Y(2.0) },
                 Reference { name: String::new(), at: At::X(1.5) },
@@ -274,7 +290,8 @@ mod tests {
     fn svg_has_every_text_escaped_and_only_finite_coordinates() {
         let svg = everything().svg().expect("drawn");
         assert!(svg.starts_with("<svg width=\"1200\" "), "{}", &svg[..80]);
-        for text in ["A test", "with all there is", "Line &lt;&amp;&gt;", "level", "a note", "a second with"] {
+        for text in ["A test", "with all there is", "Line &lt;&amp;&gt;", "level", "a note", "a second with", "a shade"]
+        {
             assert!(svg.contains(text), "`{text}` is missing");
         }
         assert!(!svg.contains("NaN") && !svg.contains("inf") && !svg.contains(&i32::MAX.to_string()));

@@ -129,8 +129,8 @@ pub(crate) struct ConfigArgs {
     /// they leave out. Options given here take the place of what it says.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Model, optimiser, transform and schedule in one word: plain, deit_tiny, deit_small, efficienttrain_pp_deit_small, or the
-    /// path of a .toml recipe [default: the run file's, or plain].
+    /// Model, optimiser, transform and schedule in one word: plain, deit_tiny, deit_small, efficienttrain_pp_deit_small,
+    /// auto_prog_deit_small, or the path of a .toml recipe [default: the run file's, or plain].
     #[arg(long, value_name = "NAME")]
     pub(crate) recipe: Option<String>,
     /// Any key of a run file, as `train.weight_decay=0.1`; may be given several times.

@@ -39,7 +39,8 @@ pub(crate) struct Args {
     /// Images a second that the trainer takes at the base size: what is needed at smaller bands follows, (base/band)^2 as many.
     #[arg(long, value_name = "N", value_parser = super::positive)]
     train_images_per_second: Option<f64>,
-    /// Recipe whose transform is measured: plain, deit_tiny, deit_small, efficienttrain_pp_deit_small, or a .toml recipe.
+    /// Recipe whose transform is measured: plain, deit_tiny, deit_small, efficienttrain_pp_deit_small,
+    /// auto_prog_deit_small, or a .toml recipe.
     #[arg(long, value_name = "NAME")]
     recipe: Option<String>,
     /// Schedule whose bands are measured: a name that `bandfeed schedule` knows, or a .toml table [default: the recipe's, or

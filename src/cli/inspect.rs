@@ -48,8 +48,8 @@ pub(crate) struct Args {
     /// Images: a folder of class folders, or WebDataset shards [default for pictures: drawn ones].
     #[arg(value_name = "SOURCE")]
     source: Option<String>,
-    /// plain, deit_tiny, deit_small, efficienttrain_pp_deit_small, or the path of a .toml recipe. Without it and SOURCE, all are
-    /// listed.
+    /// plain, deit_tiny, deit_small, efficienttrain_pp_deit_small, auto_prog_deit_small, or the path of a .toml recipe. Without it and
+    /// SOURCE, all are listed.
     #[arg(long, value_name = "NAME")]
     recipe: Option<String>,
     /// Schedule, in place of the recipe's.

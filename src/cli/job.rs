@@ -352,7 +352,7 @@ impl Job {
         Ok(())
     }
 
-    /// The summary on the terminal, and the curves. Without a cost, as of a run that was at its end already, what earlier
+    /// The summary on the terminal, the curves, and the timeline of what grew. Without a cost, as of a run that was at its end already, what earlier
     /// processes wrote of the loader stays.
     fn report(&self, summary: &Summary, loader: &Loader, cost: Option<live::Cost>) -> Result<()> {
         let events = live::read(&self.out.join("log.jsonl"))?;
@@ -361,6 +361,11 @@ impl Job {
         let path = |ending: &str| self.out.join(format!("curves.{ending}"));
         chart.write_png(&path("png"))?;
         chart.write_svg(&path("svg"))?;
+        let growth = live::timeline(&title, &events, self.schedule.patch());
+        if let Some(chart) = &growth {
+            chart.write_png(&self.out.join("growth.png"))?;
+            chart.write_svg(&self.out.join("growth.svg"))?;
+        }
         let history = &summary.history;
         if let Some(reporting) = cost {
             let file = report::File { history, input: loader.counters(), reporting };
@@ -381,6 +386,9 @@ impl Job {
         report::files("gave no image", &loader.bad_files());
         report::files("are damaged and were used as far as they go", &loader.damaged_files());
         println!("curves: {}", path("png").display());
+        if growth.is_some() {
+            println!("growth: {}", self.out.join("growth.png").display());
+        }
         Ok(())
     }
 }

@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// The recipes that come with the crate, `recipes/*.toml`: names and contents.
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: [(&str, &str); 5] = [
     ("plain", include_str!("../../recipes/plain.toml")),
     ("deit_tiny", include_str!("../../recipes/deit_tiny.toml")),
     ("deit_small", include_str!("../../recipes/deit_small.toml")),
     ("efficienttrain_pp_deit_small", include_str!("../../recipes/efficienttrain_pp_deit_small.toml")),
+    ("auto_prog_deit_small", include_str!("../../recipes/auto_prog_deit_small.toml")),
 ];
 
 /// A training recipe: what to do to the images, under which schedule, with which settings of the trainer.
@@ -422,6 +423,32 @@ mod tests {
         let (erasing, mix) = (preset.transform.erasing.unwrap(), preset.transform.mix.unwrap());
         assert_eq!((erasing.probability, mix.mixup, mix.cutmix, mix.switch), (0.25, 0.8, 1.0, 0.5));
         assert_eq!(preset.transform.magnitude, Magnitude::Staircase);
+    }
+
+    #[test]
+    fn the_autoprog_recipe_is_the_specified_mapping_to_deit() {
+        let preset = Preset::named("auto_prog_deit_small").unwrap();
+        let schedule = preset.schedule.schedule().unwrap();
+        // autoprog.md §5, at its end, and §2 for the strengths.
+        let stages = schedule.stages().iter().map(|stage| (stage.band, stage.growth.depth.unwrap().blocks));
+        assert_eq!(stages.collect::<Vec<_>>(), [(128, 6), (160, 8), (192, 10), (224, 12)]);
+        let magnitude = |stage: &crate::Stage| preset.transform.magnitude_at(stage, 9.0, stage.start);
+        assert_eq!(schedule.stages().iter().map(magnitude).collect::<Vec<_>>(), [4.0, 6.0, 7.0, 9.0]);
+        for (i, stage) in schedule.stages().iter().enumerate() {
+            let share = i as f64 / 3.0;
+            assert!((stage.growth.drop_path.unwrap() - 0.1 * share).abs() < 1e-9, "{i}");
+            assert!((stage.growth.erasing.unwrap() - 0.25 * share).abs() < 1e-9, "{i}");
+            assert_eq!((stage.growth.shrink, stage.effective_batch()), (None, 1024), "{i}");
+        }
+        assert!((schedule.image_epochs() - 100.0).abs() < 1e-5, "{}", schedule.image_epochs());
+        // Five passes, as a share of the compute.
+        let five = schedule.stages()[0].end / 5.0;
+        assert!((preset.train.warmup.unwrap() - five).abs() < 1e-4, "{five}");
+        let mix = preset.transform.mix.unwrap();
+        assert_eq!((mix.mixup, mix.cutmix, preset.transform.repeats), (0.8, 1.0, 3));
+        assert_eq!((preset.train.mogrow.as_str(), &preset.train.ema[..]), ("new_only", &[0.9996][..]));
+        #[cfg(all(feature = "cli", feature = "train"))]
+        assert_eq!(preset.train.depth().unwrap() as u32, schedule.depth().unwrap());
     }
 
     #[test]

@@ -70,7 +70,8 @@ pub(super) struct Common {
 /// What images are made of: shared by the commands that plan samples.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Making {
-    /// Recipe whose transform is measured: plain, deit_tiny, deit_small, efficienttrain_pp_deit_small, or a .toml recipe.
+    /// Recipe whose transform is measured: plain, deit_tiny, deit_small, efficienttrain_pp_deit_small,
+    /// auto_prog_deit_small, or a .toml recipe.
     #[arg(long, default_value = "plain", value_name = "NAME")]
     pub(super) recipe: String,
     /// RandAugment's mean magnitude at bands given by number, where the policy has no m.

@@ -1,12 +1,13 @@
 //! The layout: where each part of a chart lies, from top to bottom, and its drawing.
 
 use super::canvas::{Align, Canvas, Drawn};
+use super::legend;
 use super::ticks::{self, Axis};
-use super::{At, Chart, Panel, Reference, Series, Style, WIDTH};
+use super::{At, Chart, Panel, Series, Style, WIDTH};
 use plotters::prelude::*;
 
 /// Okabe and Ito's colours, the ones with most contrast on white first.
-const PALETTE: [RGBColor; 7] = [
+pub(super) const PALETTE: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -21,16 +22,16 @@ const GRID: RGBColor = RGBColor(228, 228, 228);
 
 // Sizes of text and distances, in pixels.
 const TITLE: f64 = 27.0;
-const HEADING: f64 = 20.0;
-const LABEL: f64 = 17.0;
+pub(super) const HEADING: f64 = 20.0;
+pub(super) const LABEL: f64 = 17.0;
 /// Narrow, so that four digits fit over a bar of three beside each other in eight categories.
 const BAR_VALUE: f64 = 14.0;
-const MARGIN: f64 = 26.0;
-const RIGHT: f64 = 34.0;
+pub(super) const MARGIN: f64 = 26.0;
+pub(super) const RIGHT: f64 = 34.0;
 /// Title and subtitle.
 const HEAD: f64 = 84.0;
 /// A panel's title, and the same again for each line of its legend that does not fit beside it.
-const ROW: f64 = 30.0;
+pub(super) const ROW: f64 = 30.0;
 /// Between a panel's top row and its coordinate system: room for the value over the highest bar.
 const AIR: f64 = 14.0;
 /// Tick labels of numbers, and each line of categories.
@@ -47,6 +48,8 @@ const CATEGORY_LINES: usize = 3;
 const CATEGORY_GAP: f64 = 10.0;
 /// Height that a text over a value takes.
 const OVER: f64 = 26.0;
+/// Opacity of a shade: texts and the palest curve are to be read on it.
+pub(super) const SHADE: f64 = 0.11;
 /// Widest bar.
 const WIDEST_BAR: f64 = 110.0;
 
@@ -59,10 +62,10 @@ pub(super) fn height(chart: &Chart) -> u32 {
 fn panel_height(panel: &Panel) -> f64 {
     let ticks = tick_rows(panel);
     let x_label = if panel.x_label.is_empty() { 0.0 } else { X_LABEL_ROW };
-    legend_rows(panel) as f64 * ROW + AIR + f64::from(panel.height) + ticks as f64 * TICK_ROW + x_label
+    legend::rows(panel) as f64 * ROW + AIR + f64::from(panel.height) + ticks as f64 * TICK_ROW + x_label
 }
 
-/// Rows of text under the axis. A category's lines are estimated like the legend's ([`legend_lines`]).
+/// Rows of text under the axis. A category's lines are estimated like the legend's ([`estimated_width`]).
 fn tick_rows(panel: &Panel) -> usize {
     let slot = 0.88 * f64::from(WIDTH) / panel.categories.len().max(1) as f64 - CATEGORY_GAP;
     let lines = |name: &String| wrap(name, slot, |text| estimated_width(text, LABEL)).len();
@@ -83,8 +86,8 @@ pub(super) fn chart<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, chart: &Chart) 
     let mut top = HEAD;
     for (panel, (x, y)) in chart.panels.iter().zip(&axes) {
         canvas.text(&panel.title, (MARGIN, top + ROW / 2.0), HEADING, Align::Left, INK)?;
-        legend(canvas, panel, top)?;
-        let plot_top = top + legend_rows(panel) as f64 * ROW + AIR;
+        legend::draw(canvas, panel, top)?;
+        let plot_top = top + legend::rows(panel) as f64 * ROW + AIR;
         let frame = Frame {
             left,
             right: f64::from(WIDTH) - RIGHT,
@@ -93,6 +96,10 @@ pub(super) fn chart<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, chart: &Chart) 
             x,
             y,
         };
+        for shade in &panel.shades {
+            let [from, to] = [shade.span.0, shade.span.1].map(|x| frame.px(x.clamp(frame.x.low, frame.x.high)));
+            canvas.fill((from, frame.top), (to, frame.bottom), palette(shade.color), SHADE)?;
+        }
         axes_and_grid(canvas, panel, &frame)?;
         for (place, series) in panel.series.iter().enumerate() {
             draw_series(canvas, panel, &frame, place, series)?;
@@ -102,7 +109,7 @@ pub(super) fn chart<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, chart: &Chart) 
                 At::X(at) => ((frame.px(at), frame.bottom), (frame.px(at), frame.top)),
                 At::Y(at) => ((frame.left, frame.py(at)), (frame.right, frame.py(at))),
             };
-            canvas.dashes(from, to, reference_color(panel, place))?;
+            canvas.dashes(from, to, legend::reference_color(panel, place))?;
         }
         // Texts last: they must be readable over lines.
         for note in &panel.notes {
@@ -296,95 +303,18 @@ fn bars(panel: &Panel, frame: &Frame<'_>) -> Vec<Bar> {
         .collect()
 }
 
-fn color(series: &Series, place: usize) -> RGBColor {
-    PALETTE[series.color.unwrap_or(place) % PALETTE.len()]
+pub(super) fn color(series: &Series, place: usize) -> RGBColor {
+    palette(series.color.unwrap_or(place))
 }
 
-/// References take the palette from its end, so that they do not look like one of the first series. One without a
-/// name has the colour of the one before it: several lines of one kind need one name.
-fn reference_color(panel: &Panel, place: usize) -> RGBColor {
-    let named = panel.references[..=place].iter().filter(|reference| !reference.name.is_empty()).count();
-    PALETTE[PALETTE.len() - 1 - named.saturating_sub(1) % PALETTE.len()]
+pub(super) fn palette(place: usize) -> RGBColor {
+    PALETTE[place % PALETTE.len()]
 }
 
-/// One entry of a legend.
-enum Entry<'a> {
-    Series(usize, &'a Series),
-    Reference(usize, &'a Reference),
-}
-
-impl Entry<'_> {
-    fn name(&self) -> &str {
-        match self {
-            Self::Series(_, series) => &series.name,
-            Self::Reference(_, reference) => &reference.name,
-        }
-    }
-}
-
-/// The legend's lines. Widths are estimated by letters, since the height of the picture is needed before there is a
-/// surface to measure on; 0.55 of the size is more than the font's mean.
-fn legend_lines(panel: &Panel) -> Vec<Vec<Entry<'_>>> {
-    let series = panel.series.iter().enumerate().map(|(i, series)| Entry::Series(i, series));
-    let references = panel.references.iter().enumerate().map(|(i, reference)| Entry::Reference(i, reference));
-    let room = f64::from(WIDTH) - MARGIN - RIGHT;
-    let mut left = room - estimated_width(&panel.title, HEADING) - 30.0;
-    let mut lines: Vec<Vec<Entry<'_>>> = vec![Vec::new()];
-    for entry in series.chain(references).filter(|entry| !entry.name().is_empty()) {
-        let width = entry_width(&entry);
-        if width > left && !(lines.last().is_some_and(Vec::is_empty) && left == room) {
-            lines.push(Vec::new());
-            left = room;
-        }
-        left -= width;
-        if let Some(line) = lines.last_mut() {
-            line.push(entry);
-        }
-    }
-    lines
-}
-
-fn estimated_width(text: &str, size: f64) -> f64 {
+/// Width by the number of letters: the height of the picture is needed before there is a surface to measure on. 0.55 of the
+/// size is more than the font's mean.
+pub(super) fn estimated_width(text: &str, size: f64) -> f64 {
     0.55 * size * text.chars().count() as f64
-}
-
-const SWATCH: f64 = 30.0;
-const AFTER_ENTRY: f64 = 26.0;
-
-fn entry_width(entry: &Entry<'_>) -> f64 {
-    SWATCH + 8.0 + estimated_width(entry.name(), LABEL) + AFTER_ENTRY
-}
-
-/// Rows over the coordinate system: one for title and legend, more for a long legend.
-fn legend_rows(panel: &Panel) -> usize {
-    legend_lines(panel).len()
-}
-
-fn legend<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, panel: &Panel, top: f64) -> Drawn<DB> {
-    for (row, line) in legend_lines(panel).iter().enumerate() {
-        let y = top + (row as f64 + 0.5) * ROW;
-        // Set flush right, so that the first line keeps clear of the title.
-        let width = |entry: &Entry<'_>| SWATCH + 8.0 + canvas.text_width(entry.name(), LABEL) * 1.04;
-        let total: f64 = line.iter().map(|entry| width(entry) + AFTER_ENTRY).sum::<f64>() - AFTER_ENTRY;
-        let mut x = f64::from(WIDTH) - RIGHT - total;
-        for entry in line {
-            let (from, to) = ((x, y), (x + SWATCH, y));
-            match entry {
-                Entry::Reference(place, _) => canvas.dashes(from, to, reference_color(panel, *place))?,
-                Entry::Series(place, series) => {
-                    let color = color(series, *place);
-                    match series.style {
-                        Style::Line | Style::Step => canvas.line(&[from, to], color, 2.5)?,
-                        Style::Points => canvas.dot((x + SWATCH / 2.0, y), 4.5, color)?,
-                        Style::Bars => canvas.fill((x + 12.0, y - 7.0), (x + SWATCH, y + 7.0), color, 1.0)?,
-                    }
-                }
-            }
-            canvas.text(entry.name(), (x + SWATCH + 8.0, y), LABEL, Align::Left, INK)?;
-            x += width(entry) + AFTER_ENTRY;
-        }
-    }
-    Ok(())
 }
 
 /// Breaks `text` at spaces into lines no wider than `room`; what does not fit in the last line ends in an ellipsis.
@@ -422,15 +352,5 @@ mod tests {
         assert_eq!(wrap("incompressible", 6.0, width), ["incom…"]);
         assert_eq!(wrap("a b c d e f", 1.0, width), ["a", "b", "…"]);
         assert_eq!(wrap("", 5.0, width), [""; 0]);
-    }
-
-    #[test]
-    fn a_long_legend_takes_more_rows_and_loses_no_entry() {
-        let named = |i: usize| Series::new(format!("a rather long name of series {i}"), Style::Line, vec![(0.0, 1.0)]);
-        let panel = Panel { title: "Title".into(), series: (0..9).map(named).collect(), ..Panel::default() };
-        let lines = legend_lines(&panel);
-        assert!(lines.len() > 1);
-        assert_eq!(lines.iter().map(Vec::len).sum::<usize>(), 9);
-        assert!(lines.iter().all(|line| !line.is_empty()));
     }
 }

@@ -40,6 +40,11 @@ struct Figures {
     grad_norm: f64,
     /// Where the policy follows one.
     magnitude: Option<f64>,
+    depth: usize,
+    tokens: usize,
+    /// Floating-point operations of the last step, and of all of them.
+    step_flops: f64,
+    flops: f64,
     skipped: u64,
     images: u64,
     wait: f64,
@@ -104,6 +109,10 @@ impl Exporter {
             // A step that was skipped has none.
             grad_norm: if r.skipped { figures.grad_norm } else { r.grad_norm },
             magnitude,
+            depth: r.depth,
+            tokens: r.tokens,
+            step_flops: r.flops,
+            flops: figures.flops + r.flops,
             skipped: figures.skipped + u64::from(r.skipped),
             images: figures.images + r.images as u64,
             wait: figures.wait + r.wait.as_secs_f64(),
@@ -147,6 +156,11 @@ impl Collector for Source {
         if let Some(magnitude) = f.magnitude {
             gauge("bandfeed_magnitude", "RandAugment's mean magnitude, 0 to 10", None, magnitude)?;
         }
+        let blocks = Unit::Other("blocks".to_owned());
+        gauge("bandfeed_depth", "Depth of the model", Some(&blocks), f.depth as f64)?;
+        gauge("bandfeed_tokens", "Patches of an image as the model sees it", None, f.tokens as f64)?;
+        let help = "Floating-point operations of the last step, forwards and backwards";
+        gauge("bandfeed_step_flops", help, None, f.step_flops)?;
         gauge("bandfeed_loss", "Mean training loss of the last step's images", None, f.loss)?;
         gauge("bandfeed_learning_rate", "Learning rate of the last step", None, f.learning_rate)?;
         gauge("bandfeed_gradient_norm", "Global norm of the last gradient, before clipping", None, f.grad_norm)?;
@@ -178,6 +192,8 @@ impl Collector for Source {
         };
         let seconds = Some(&Unit::Seconds);
         counter("bandfeed_images", "Images trained on by this process", None, "", &[("", f.images as f64)])?;
+        let help = "Floating-point operations of this process's training, forwards and backwards";
+        counter("bandfeed_flops", help, None, "", &[("", f.flops)])?;
         let help = "Optimiser steps that changed no weight, because a gradient in half precision overflowed";
         counter("bandfeed_skipped_steps", help, None, "", &[("", f.skipped as f64)])?;
         let trainer = [("wait", f.wait), ("compute", f.compute)];

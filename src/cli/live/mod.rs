@@ -1,5 +1,5 @@
 //! What a person sees of a training run while it goes on: the terminal, a log in JSON lines, TensorBoard files, figures for
-//! Prometheus; and the curves at its end.
+//! Prometheus; and at its end the curves and the timeline of its growth.
 //!
 //! ```text
 //!               ┌─► terminal        lines drawn anew, ten times a second
@@ -20,12 +20,14 @@ mod parameters;
 mod standing;
 mod tensorboard;
 mod terminal;
+mod timeline;
 mod usage;
 
 pub(crate) use contact_sheet::pixels;
 pub(crate) use curves::curves;
 pub(crate) use input::Input;
 pub(crate) use log::{Event, read};
+pub(crate) use timeline::timeline;
 
 use super::config::ReportConfig;
 use super::{cores, machine};
@@ -539,6 +541,11 @@ mod tests {
         let text = served(&live);
         assert!(text.contains("\nbandfeed_skipped_steps_total 1"), "{text}");
         assert!(text.contains("\nbandfeed_gradient_norm 1.5\n"), "{text}");
+        // Blocks, patches and operations are the last step's, their sum both steps': a step that changed nothing was computed.
+        let figures = ["depth_blocks 2.0", "tokens 4.0", "step_flops 1000000.0", "flops_total 2000000.0"];
+        for figure in figures {
+            assert!(text.contains(&format!("\nbandfeed_{figure}\n")), "{figure}: {text}");
+        }
         live.close().unwrap();
         let log = log(folder.path());
         assert!(log[0].get("skipped").is_none() && log[1]["skipped"] == true, "{log:?}");
