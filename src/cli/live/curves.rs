@@ -2,6 +2,7 @@
 
 use super::super::chart::{At, Chart, Panel, Reference, Series, Style};
 use super::log::Event;
+use super::timeline::changes;
 use crate::schedule::{Schedule, Stage};
 
 /// Loss, accuracy, band and speed over share of compute.
@@ -38,10 +39,27 @@ pub(crate) fn curves(title: &str, events: &[Event], schedule: &Schedule) -> Char
     };
     let band = by_stage(&|stage| f64::from(stage.side()));
     let depth = |stage: &Stage| stage.growth.depth.map_or(0.0, |depth| f64::from(depth.blocks));
+    // Sizes that were chosen on the way are in the log alone.
+    let chosen = schedule.search().map(|_| changes(events));
+    let over = |points: &[(f64, usize, usize)], value: fn(usize, usize) -> f64| {
+        let mut points: Vec<_> =
+            points.iter().map(|(at, depth, tokens)| (at * 100.0, value(*depth, *tokens))).collect();
+        points.extend(points.last().map(|(_, last)| (100.0, *last)));
+        points
+    };
+    let patch = f64::from(schedule.patch());
+    let band = match &chosen {
+        Some(points) => over(points, |_, tokens| (tokens as f64).sqrt()).iter().map(|(x, y)| (*x, patch * y)).collect(),
+        None => band,
+    };
+    let depth = match &chosen {
+        Some(points) => over(points, |depth, _| depth as f64),
+        None => by_stage(&depth),
+    };
     let changes: Vec<Reference> = schedule
         .stages()
         .windows(2)
-        .filter(|w| w[0].side() != w[1].side() || w[0].growth.depth != w[1].growth.depth)
+        .filter(|w| chosen.is_some() || w[0].side() != w[1].side() || w[0].growth.depth != w[1].growth.depth)
         .map(|w| Reference { name: String::new(), at: At::X(w[1].start * 100.0) })
         .collect();
     let panel = |y_label: &str, series: Vec<Series>| Panel {
@@ -56,7 +74,12 @@ pub(crate) fn curves(title: &str, events: &[Event], schedule: &Schedule) -> Char
     let grows = schedule.depth().is_some();
     let mut chart = Chart {
         title: title.into(),
-        subtitle: if grows { "dashed: band or depth grow" } else { "dashed: the band grows" }.into(),
+        subtitle: match (schedule.search(), grows) {
+            (Some(_), _) => "dashed: a stage begins; its first passes train a supernet",
+            (None, true) => "dashed: band or depth grow",
+            (None, false) => "dashed: the band grows",
+        }
+        .into(),
         panels: vec![
             panel(
                 "training loss",
@@ -75,14 +98,17 @@ pub(crate) fn curves(title: &str, events: &[Event], schedule: &Schedule) -> Char
             panel("band, pixels", vec![Series::new("", Style::Step, band)]),
             Panel { from_zero: true, ..panel("images/s", vec![Series::new("", Style::Step, rate)]) },
             Panel {
-                x_label: "share of the run's compute, %".into(),
+                x_label: format!(
+                    "share of the run's {}, %",
+                    if schedule.search().is_some() { "images" } else { "compute" }
+                ),
                 from_zero: true,
                 ..panel("waiting for input, %", vec![Series::new("", Style::Step, wait)])
             },
         ],
     };
     if grows {
-        let series = Series::new("", Style::Step, by_stage(&depth));
+        let series = Series::new("", Style::Step, depth);
         chart.panels.insert(3, Panel { from_zero: true, ..panel("depth, blocks", vec![series]) });
     }
     chart

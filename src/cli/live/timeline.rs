@@ -4,6 +4,10 @@ use super::super::chart::{At, Chart, Note, Panel, Reference, Series, Shade, Styl
 use super::log::Event;
 use crate::train::{EvalReport, GrowthReport};
 
+/// Colours of the shades.
+const STAGE: usize = 6;
+const SEARCH: usize = 3;
+
 /// Steps that a loss is the mean of.
 const STEPS: usize = 20;
 
@@ -29,6 +33,8 @@ struct Size {
 #[derive(Debug, Clone, PartialEq)]
 struct Spell {
     stage: usize,
+    /// A supernet is trained.
+    search: bool,
     /// Operations spent before it, and with it.
     start: f64,
     end: f64,
@@ -59,18 +65,27 @@ struct Story {
 
 impl Story {
     fn of(events: &[Event]) -> Option<Self> {
+        let mut sizes = sizes(events)?.into_iter();
         let mut story = Self::default();
         let (mut training, mut whole) = (0.0, 0.0);
         for event in events {
-            if let Event::Step { stage, loss, images, wait, compute, depth, tokens, flops, .. } = event {
-                let flops = (*flops)?;
-                let size = Size { depth: (*depth)?, tokens: (*tokens)?, flops: flops / *images as f64 };
-                story.step(*stage, *loss, *images, wait + compute, size);
+            if let Event::Step { stage, search, loss, images, wait, compute, flops, .. } = event {
+                let size = sizes.next()?;
+                story.step((*stage, *search), *loss, (*images, (*flops)?), wait + compute, size);
                 (training, whole) = (training + wait + compute, whole + wait + compute);
                 story.training.push((story.flops, training));
             }
             if let Event::Growth { report } = event {
                 story.growths.push((story.flops, report.clone()));
+            }
+            if let Event::Search { report } = event {
+                // Looking at candidates comes between two steps.
+                (training, whole) = (training + report.seconds, whole + report.seconds);
+                story.flops += report.flops;
+                if let Some(spell) = story.spells.last_mut() {
+                    spell.end = story.flops;
+                    spell.seconds += report.seconds;
+                }
             }
             if let Event::Evaluation { report, .. } = event {
                 whole += report.seconds;
@@ -84,11 +99,28 @@ impl Story {
         Some(story)
     }
 
-    fn step(&mut self, stage: usize, loss: f64, images: usize, seconds: f64, size: Size) {
-        if self.spells.last().is_none_or(|spell| spell.stage != stage) {
+    fn step(
+        &mut self,
+        (stage, search): (usize, bool),
+        loss: f64,
+        (images, flops): (usize, f64),
+        seconds: f64,
+        size: Size,
+    ) {
+        if self.spells.last().is_none_or(|spell| (spell.stage, spell.search) != (stage, search)) {
             let (start, end) = (self.flops, self.flops);
             let losses = Vec::new();
-            self.spells.push(Spell { stage, start, end, images: 0, seconds: 0.0, losses, size, evaluation: None });
+            self.spells.push(Spell {
+                stage,
+                search,
+                start,
+                end,
+                images: 0,
+                seconds: 0.0,
+                losses,
+                size,
+                evaluation: None,
+            });
         }
         // Operations of an image may differ by a rounding.
         let same = |old: &Size| (old.depth, old.tokens) == (size.depth, size.tokens);
@@ -96,7 +128,7 @@ impl Story {
             self.sizes.push((self.flops, size));
         }
         self.losses.push((self.flops, loss));
-        self.flops += size.flops * images as f64;
+        self.flops += flops;
         let spell = self.spells.last_mut().expect("one was there or was added");
         (spell.end, spell.size) = (self.flops, size);
         spell.images += images;
@@ -129,7 +161,11 @@ impl Story {
             ..self.panel(&format!("time, {}", unit_of_time(seconds).1), 120, self.time(seconds))
         });
         if let Some(first) = panels.first_mut() {
-            first.shades.iter_mut().take(1).for_each(|shade| shade.name = "every second stage".into());
+            for (color, name) in [(STAGE, "every second stage"), (SEARCH, "search: parts of a supernet are trained")] {
+                if let Some(shade) = first.shades.iter_mut().find(|shade| shade.color == color) {
+                    shade.name = name.into();
+                }
+            }
             first.references.iter_mut().take(1).for_each(|line| line.name = "the model gets deeper".into());
         }
         panels.extend([self.cost(), self.gain()]);
@@ -139,14 +175,16 @@ impl Story {
     /// A panel over the share of operations. Spans that all panels show belong here.
     fn panel(&self, y_label: &str, height: u32, series: Vec<Series>) -> Panel {
         let share = |spent: f64| 100.0 * spent / self.flops;
-        let shaded = self.spells.iter().skip(1).step_by(2);
-        let shade =
-            |spell: &Spell| Shade { name: String::new(), span: (share(spell.start), share(spell.end)), color: 6 };
+        let shade = |color| {
+            move |spell: &Spell| Shade { name: String::new(), span: (share(spell.start), share(spell.end)), color }
+        };
+        let second = self.spells.iter().filter(|spell| spell.stage % 2 == 1).map(shade(STAGE));
+        let searches = self.spells.iter().filter(|spell| spell.search).map(shade(SEARCH));
         let line = |(spent, _): &(f64, GrowthReport)| Reference { name: String::new(), at: At::X(share(*spent)) };
         Panel {
             y_label: y_label.into(),
             series,
-            shades: shaded.map(shade).collect(),
+            shades: second.chain(searches).collect(),
             references: self.growths.iter().map(line).collect(),
             x_range: Some((0.0, 100.0)),
             height,
@@ -244,10 +282,15 @@ impl Story {
 
     /// Bars by stage.
     fn bars(&self, title: &str, y_label: &str, series: Vec<(&str, usize, Vec<f64>)>) -> Panel {
+        let searched = self.spells.iter().any(|spell| spell.search);
         let name = |spell: &Spell| {
             let Size { depth, tokens, .. } = spell.size;
             let blocks = if self.deepens() { format!("{depth} blocks, ") } else { String::new() };
-            format!("stage {}, {blocks}{tokens} tokens", spell.stage + 1)
+            match spell.search {
+                true => format!("{}, search", spell.stage + 1),
+                false if searched => format!("{}: {blocks}{tokens} t.", spell.stage + 1),
+                false => format!("stage {}, {blocks}{tokens} tokens", spell.stage + 1),
+            }
         };
         let bars = |(name, color, values): (&str, usize, Vec<f64>)| {
             let points = values.into_iter().enumerate().map(|(place, value)| (place as f64, value)).collect();
@@ -298,6 +341,37 @@ impl Story {
         }
         self.bars(title, "top-1, %", series)
     }
+}
+
+/// What the model was in each step; in those of a search the supernet, and the mean of what its parts take. `None` if an older
+/// version wrote of one.
+fn sizes(events: &[Event]) -> Option<Vec<Size>> {
+    let mut steps = Vec::new();
+    for event in events {
+        if let Event::Step { stage, search, images, depth, tokens, flops, .. } = event {
+            let size = Size { depth: (*depth)?, tokens: (*tokens)?, flops: (*flops)? / *images as f64 };
+            steps.push((*stage, *search, size));
+        }
+    }
+    for spell in steps.chunk_by_mut(|a, b| (a.0, a.1) == (b.0, b.1)) {
+        if spell[0].1 {
+            let most = |value: fn(&Size) -> usize| spell.iter().map(|(.., size)| value(size)).max().unwrap_or(0);
+            let flops = spell.iter().map(|(.., size)| size.flops).sum::<f64>() / spell.len() as f64;
+            let supernet = Size { depth: most(|s| s.depth), tokens: most(|s| s.tokens), flops };
+            spell.iter_mut().for_each(|(.., size)| *size = supernet);
+        }
+    }
+    Some(steps.into_iter().map(|(.., size)| size).collect())
+}
+
+/// Depth and tokens of the model over the share of the run, as [`sizes`] tells them, wherever they change.
+pub(super) fn changes(events: &[Event]) -> Vec<(f64, usize, usize)> {
+    let progress =
+        events.iter().filter_map(|event| if let Event::Step { progress, .. } = event { Some(*progress) } else { None });
+    let all = progress.zip(sizes(events).unwrap_or_default()).map(|(at, size)| (at, size.depth, size.tokens));
+    let mut changes: Vec<(f64, usize, usize)> = all.collect();
+    changes.dedup_by_key(|(_, depth, tokens)| (*depth, *tokens));
+    changes
 }
 
 /// A span for a text about one of several places, clear of the texts about the others.

@@ -119,3 +119,32 @@ fn large_numbers_have_three_digits_and_a_prefix() {
     assert_eq!([scaled(999.0, "x"), scaled(1000.0, "x"), scaled(0.0, "x")], ["999 x", "1.00 kx", "0.00 x"]);
     assert_eq!([time(59.0), time(600.0), time(7200.0 * 2.0)], ["59.0 s", "10.0 min", "4.00 h"]);
 }
+
+#[test]
+fn a_search_shows_the_supernet_and_what_looking_at_its_parts_took() {
+    let part = |number, depth, tokens| {
+        let mut event = step(number, (0, depth, tokens, 2.0));
+        let Event::Step { search, .. } = &mut event else { panic!("a step") };
+        *search = true;
+        event
+    };
+    let report = r#"{"event":"search","step":2,"progress":0.5,"begin":0.0,"stage":0,"candidates":[{"side":16,"depth":1}],
+        "losses":[[2.0]],"costs":[2.0],"exponent":-0.1,"chosen":0,"seconds":1.0,"flops":8.0}"#;
+    let report: Event = serde_json::from_str(report).unwrap();
+    // 8, 24, 8 for looking, 8, 72.
+    let events = [part(0, 1, 2), part(1, 2, 3), report, step(2, (0, 1, 2, 1.0)), step(3, (1, 2, 9, 1.0))];
+    let chart = timeline("a run", &events, 8).unwrap();
+    let of = |label: &str| points(panel(&chart, label), "");
+    let at = |spent: f64| 100.0 * spent / 120.0;
+    assert_eq!(of("depth, blocks"), [(0.0, 2.0), (at(40.0), 1.0), (at(48.0), 2.0), (100.0, 2.0)]);
+    assert_eq!(of("FLOPs an image")[..2], [(0.0, 4.0), (at(40.0), 2.0)]);
+    let took = panel(&chart, "of the run, %");
+    assert_eq!(took.categories, ["1, search", "1: 1 blocks, 2 t.", "2: 2 blocks, 9 t."]);
+    assert_eq!(points(took, "FLOPs")[0], (0.0, at(40.0)));
+    assert_eq!(points(panel(&chart, "time, s"), "training, waiting included").last(), Some(&(100.0, 9.0)));
+    let named =
+        |color| chart.panels[0].shades.iter().find(|shade| shade.color == color).map(|shade| (&shade.name, shade.span));
+    assert_eq!(named(SEARCH).unwrap().1, (0.0, at(40.0)));
+    assert!(!named(SEARCH).unwrap().0.is_empty() && !named(STAGE).unwrap().0.is_empty());
+    assert_eq!(super::changes(&events), [(0.5, 2, 3), (0.5, 1, 2), (0.5, 2, 9)]);
+}
