@@ -115,7 +115,8 @@ impl Schedule {
         options.no_replay(name)?;
         let refuse = |what: &str, reason: String| Err(Error::config(format!("schedule.{what}"), reason));
         if bands.is_empty() || bands.len() != magnitudes.len() {
-            let reason = format!("{} with {} magnitudes: expected as many, at least one", bands.len(), magnitudes.len());
+            let reason =
+                format!("{} with {} magnitudes: expected as many, at least one", bands.len(), magnitudes.len());
             return refuse("bands", reason);
         }
         let Options { base, patch, .. } = *options;
