@@ -226,7 +226,7 @@ fn failed(path: &Path, error: impl std::error::Error + Send + Sync + 'static) ->
 }
 
 /// Under a temporary name first, so that a viewer never sees half a file.
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let io = |source| Error::io(path)(source);
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");

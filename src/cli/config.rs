@@ -215,9 +215,14 @@ impl RunConfig {
     /// # Errors
     /// [`Error::Io`]; [`Error::Config`] for paths that are no text.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        let again = "Again: bandfeed train --config THIS --out ELSEWHERE; go on: bandfeed train --out HERE --resume";
+        self.write_for("a run", again, path)
+    }
+
+    /// [`RunConfig::write`] for something else than a training run, with a line that says what can be done with the file.
+    pub(super) fn write_for(&self, what: &str, uses: &str, path: &Path) -> Result<()> {
         let text = format!(
-            "# Settings of a run of bandfeed {}, with all that files and options said.\n\
-             # Again: bandfeed train --config THIS --out ELSEWHERE; go on: bandfeed train --out HERE --resume\n\n{}",
+            "# Settings of {what} of bandfeed {}, with all that files and options said.\n# {uses}\n\n{}",
             env!("CARGO_PKG_VERSION"),
             toml::to_string(self)
                 .map_err(|error| Error::config("run file", format!("it cannot be written: {error}")))?

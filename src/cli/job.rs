@@ -124,7 +124,7 @@ impl Job {
         let before = trainer.steps();
         self.announce(&loader, &trainer)?;
 
-        let stop = stop_on_interrupt()?;
+        let stop = stop_on_interrupt("ending after this step, with a checkpoint")?;
         let subject = Subject {
             schedule: &self.schedule,
             recipe: &self.recipe,
@@ -176,20 +176,7 @@ impl Job {
 
     fn check_classes(&self) -> Result<()> {
         let Some(val) = &self.val else { return Ok(()) };
-        let (ours, theirs) = (self.train.classes(), val.classes());
-        // The longer of tar shards' numbered classes may be the validation's only by mistake; a prefix is no mistake.
-        if ours.len() >= theirs.len() && ours.iter().zip(theirs).all(|(a, b)| a == b) {
-            return Ok(());
-        }
-        let missing = |of: &[String], among: &[String]| of.iter().find(|name| !among.contains(name)).cloned();
-        let reason = match (missing(theirs, ours), missing(ours, theirs)) {
-            (Some(name), _) => format!("class `{name}` is not among the {} classes of the training images", ours.len()),
-            (None, Some(name)) => {
-                format!("class `{name}` of the training images is missing; add at least one image of it")
-            }
-            (None, None) => "the classes are the training images', but in another order".to_owned(),
-        };
-        Err(Error::config("val", reason))
+        same_classes(self.train.classes(), val.classes())
     }
 
     /// What tells two runs apart besides the model: a checkpoint of another run is refused by it. The place of the files is not
@@ -426,8 +413,25 @@ fn short(source: &str) -> String {
     trimmed.rsplit('/').next().unwrap_or(trimmed).to_owned()
 }
 
+/// Refuses validation images whose classes are not the training images'.
+pub(super) fn same_classes(ours: &[String], theirs: &[String]) -> Result<()> {
+    // The longer of tar shards' numbered classes may be the validation's only by mistake; a prefix is no mistake.
+    if ours.len() >= theirs.len() && ours.iter().zip(theirs).all(|(a, b)| a == b) {
+        return Ok(());
+    }
+    let missing = |of: &[String], among: &[String]| of.iter().find(|name| !among.contains(name)).cloned();
+    let reason = match (missing(theirs, ours), missing(ours, theirs)) {
+        (Some(name), _) => format!("class `{name}` is not among the {} classes of the training images", ours.len()),
+        (None, Some(name)) => {
+            format!("class `{name}` of the training images is missing; add at least one image of it")
+        }
+        (None, None) => "the classes are the training images', but in another order".to_owned(),
+    };
+    Err(Error::config("val", reason))
+}
+
 /// FNV-1a, 64 bits.
-fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
+pub(super) fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
@@ -435,18 +439,18 @@ fn write(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).map_err(Error::io(path))
 }
 
-/// A flag that the first Ctrl-C (or a termination signal) sets; the second ends the process.
-fn stop_on_interrupt() -> Result<&'static AtomicBool> {
+/// A flag that the first Ctrl-C (or a termination signal) sets, which prints `answer`; the second ends the process.
+pub(super) fn stop_on_interrupt(answer: &'static str) -> Result<&'static AtomicBool> {
     static STOP: AtomicBool = AtomicBool::new(false);
     static ONCE: std::sync::Once = std::sync::Once::new();
     let mut result = Ok(());
     ONCE.call_once(|| {
-        result = ctrlc::set_handler(|| {
+        result = ctrlc::set_handler(move || {
             if STOP.swap(true, Ordering::Relaxed) {
                 super::trace::finish();
                 std::process::exit(130);
             }
-            eprintln!("\nending after this step, with a checkpoint; once more ends at once");
+            eprintln!("\n{answer}; once more ends at once");
         });
     });
     result.map_err(|e| Error::config("signals", format!("Ctrl-C cannot be caught: {e}")))?;

@@ -26,6 +26,8 @@ mod replay;
 #[cfg(feature = "train")]
 mod report;
 pub mod schedule;
+#[cfg(feature = "train")]
+mod search;
 mod table;
 mod trace;
 #[cfg(feature = "train")]
@@ -56,6 +58,9 @@ enum Command {
     /// Train a vision transformer under a schedule.
     #[cfg(feature = "train")]
     Train(Box<train::Args>),
+    /// Find a curriculum of bands for a data set and a model: a schedule that train takes.
+    #[cfg(feature = "train")]
+    Search(Box<search::Args>),
     /// Make a small data set, train on it under EfficientTrain++, and show what happened.
     #[cfg(feature = "train")]
     Demo(demo::Args),
@@ -89,9 +94,9 @@ enum Command {
     Completions(manual::Completions),
     /// Print the manual page, or write one for each command.
     Man(manual::Manual),
-    /// Train, demo, eval and export are not in this build.
+    /// Train, search, demo, eval and export are not in this build.
     #[cfg(not(feature = "train"))]
-    #[command(name = "train", visible_aliases = ["demo", "eval", "export"], about = "Not in this build: add `--features train`")]
+    #[command(name = "train", visible_aliases = ["search", "demo", "eval", "export"], about = "Not in this build: add `--features train`")]
     NoTrain {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
         _rest: Vec<String>,
@@ -157,6 +162,8 @@ fn execute(command: Command) -> ExitCode {
         Command::Decode(args) => decode::run(&args),
         #[cfg(feature = "train")]
         Command::Train(args) => train::run(&args),
+        #[cfg(feature = "train")]
+        Command::Search(args) => search::run(&args),
         #[cfg(feature = "train")]
         Command::Demo(args) => demo::run(&args),
         #[cfg(feature = "train")]

@@ -37,6 +37,9 @@ pub(crate) struct Args {
     /// Go on with the run in the folder. With no other option than --out, its settings are those of its run.toml.
     #[arg(long)]
     resume: bool,
+    /// Minutes between two checkpoints, besides those at the end of each epoch [default: 10].
+    #[arg(long, value_parser = minutes)]
+    checkpoint_minutes: Option<f64>,
     #[command(flatten)]
     fit: Fit,
     #[command(flatten)]
@@ -159,13 +162,10 @@ pub(crate) struct Optimizer {
     /// Threads that compute gradients [default: the machine's cores]. Their number changes no result.
     #[arg(long)]
     threads: Option<usize>,
-    /// Minutes between two checkpoints, besides those at the end of each epoch [default: 10].
-    #[arg(long, value_parser = minutes)]
-    checkpoint_minutes: Option<f64>,
 }
 
 impl Optimizer {
-    fn apply(&self, config: &mut RunConfig) {
+    pub(super) fn apply(&self, config: &mut RunConfig) {
         let (train, run) = (&mut config.train, &mut config.run);
         if let Some(lr) = self.lr {
             // The number of images that the recipe's rate is meant for says nothing of this one.
@@ -181,7 +181,6 @@ impl Optimizer {
         train.ema_warmup |= self.ema_warmup;
         run.seed = self.seed.unwrap_or(run.seed);
         run.threads = self.threads.or(run.threads);
-        run.checkpoint_minutes = self.checkpoint_minutes.unwrap_or(run.checkpoint_minutes);
     }
 }
 
@@ -209,7 +208,7 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    fn apply(&self, loader: &mut LoaderConfig) {
+    pub(super) fn apply(&self, loader: &mut LoaderConfig) {
         loader.device = self.device.clone().unwrap_or(std::mem::take(&mut loader.device));
         loader.workers = self.workers.or(loader.workers);
         loader.prefetch = self.prefetch.unwrap_or(loader.prefetch);
@@ -248,6 +247,7 @@ impl Args {
         config.source.val = self.val.clone().or(config.source.val);
         config.source.index = self.index.clone().or(config.source.index);
         config.run.out = self.out.clone().unwrap_or(config.run.out);
+        config.run.checkpoint_minutes = self.checkpoint_minutes.unwrap_or(config.run.checkpoint_minutes);
         config.schedule.rename(self.schedule.as_deref());
         self.model.apply(&mut config.train);
         self.optimizer.apply(&mut config);

@@ -103,6 +103,53 @@ impl Schedule {
         });
         Self::build(row.schedule_name(), options, BandCrop::Lanczos, &rows)
     }
+
+    /// Stages of equal compute with bands and magnitudes of your own: the form of EfficientTrain++'s rows, cut by Lanczos
+    /// unless `options` say otherwise.
+    ///
+    /// # Errors
+    /// As [`Options::check`]; [`Error::Config`] also if there is no stage, if bands and magnitudes are not as many, for a band
+    /// that is no multiple of the patch up to the base, a magnitude outside of `0..=10`, and for replay.
+    pub fn equal_compute(name: &str, bands: &[u32], magnitudes: &[f64], options: &Options) -> Result<Self> {
+        options.check()?;
+        options.no_replay(name)?;
+        let refuse = |what: &str, reason: String| Err(Error::config(format!("schedule.{what}"), reason));
+        if bands.is_empty() || bands.len() != magnitudes.len() {
+            let reason =
+                format!("{} with {} magnitudes: expected as many, at least one", bands.len(), magnitudes.len());
+            return refuse("bands", reason);
+        }
+        let Options { base, patch, .. } = *options;
+        if let Some(band) = bands.iter().find(|&&b| b == 0 || b > base || !b.is_multiple_of(patch)) {
+            let reason = format!("{band}: expected a multiple of the patch side {patch}, at most the base size {base}");
+            return refuse("band", reason);
+        }
+        if let Some(magnitude) = magnitudes.iter().find(|m| !(0.0..=10.0).contains(*m)) {
+            return refuse("magnitude", format!("{magnitude}: expected 0 to 10"));
+        }
+        let rows: Vec<Row> = bands
+            .iter()
+            .zip(magnitudes)
+            .map(|(&band, &magnitude)| {
+                let magnitude = super::short(magnitude);
+                Row { compute: 1.0, band, magnitude, replay: StageReplay::OFF, growth: Growth::NONE }
+            })
+            .collect();
+        Self::build(name, options, BandCrop::Lanczos, &rows)
+    }
+}
+
+/// The bands that EfficientTrain++'s schedules are made of, and 128, which its arithmetic knows too (`efficienttrain.md` §3.1
+/// \[code\]): 96, 128, 160, 192 and 224, scaled to the base and rounded to the patch as the published schedules are, from the
+/// smallest to the base; fewer where several come to the same.
+///
+/// # Errors
+/// As [`Options::check`].
+pub fn published_bands(options: &Options) -> Result<Vec<u32>> {
+    options.check()?;
+    let mut bands: Vec<u32> = [96, 128, 160, 192, PUBLISHED_BASE].map(|band| scaled_band(band, options)).into();
+    bands.dedup();
+    Ok(bands)
 }
 
 /// A published band at this base and patch (see the module's head). `options` are checked.
@@ -126,6 +173,33 @@ mod tests {
                 assert_eq!(scaled_band(band, &options), band, "patch {patch}");
             }
         }
+    }
+
+    #[test]
+    fn a_row_of_bands_and_magnitudes_of_one_s_own_is_the_published_form() {
+        let options = Options::default();
+        let published = Schedule::efficient_train_pp(ModelRow::Deit, &options).unwrap();
+        let magnitudes: [f64; 10] = std::array::from_fn(|i| i as f64);
+        let own = Schedule::equal_compute("own", &ModelRow::Deit.bands(), &magnitudes, &options).unwrap();
+        assert_eq!(own.stages(), published.stages());
+        let refused = |bands: &[u32], magnitudes: &[f64], options: &Options| {
+            Schedule::equal_compute("own", bands, magnitudes, options).unwrap_err().to_string()
+        };
+        assert!(refused(&[100], &[1.0], &options).starts_with("schedule.band: 100"));
+        assert!(refused(&[240], &[1.0], &options).starts_with("schedule.band: 240"));
+        assert!(refused(&[96], &[11.0], &options).starts_with("schedule.magnitude: 11"));
+        assert!(refused(&[96, 224], &[1.0], &options).starts_with("schedule.bands: 2 with 1"));
+        let replay = Options { replay: crate::schedule::released::Reuse::Twofold, ..options };
+        assert!(refused(&[96], &[1.0], &replay).starts_with("schedule.replay: "));
+    }
+
+    #[test]
+    fn published_bands_are_fitted_to_base_and_patch() {
+        let bands = |base, patch| published_bands(&Options { base, patch, ..Options::default() }).unwrap();
+        assert_eq!(bands(224, 16), [96, 128, 160, 192, 224]);
+        // By hand: 27.4, 36.6, 45.7, 54.9 and 64 in patches of 8.
+        assert_eq!(bands(64, 8), [24, 40, 48, 56, 64]);
+        assert_eq!(bands(32, 16), [16, 32]);
     }
 
     #[test]

@@ -30,7 +30,7 @@ mod stage;
 mod table;
 
 pub use auto_prog::{Prog, TokensBy};
-pub use efficient_train::ModelRow;
+pub use efficient_train::{ModelRow, published_bands};
 pub use growth::{Depth, Growth, Shrink};
 pub use learning_rate::LearningRate;
 pub use options::{EarlyBatch, Options};

@@ -14,6 +14,7 @@
 mod block;
 mod checkpoint;
 mod config;
+pub mod curriculum;
 mod ema;
 mod evaluate;
 mod feed;
