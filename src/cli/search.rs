@@ -199,7 +199,8 @@ impl Args {
             schedule.rename(Some("constant"));
         }
         // The form of the schedule is what is searched; the settings say what all trials have in common.
-        (schedule.name, schedule.released, schedule.prog) = ("constant".into(), false, None);
+        (schedule.name, schedule.released) = ("constant".into(), false);
+        (schedule.prog, schedule.search) = (None, None);
         let own = &self.budget;
         schedule.base = own.base.or(schedule.base);
         schedule.patch = own.patch.or(schedule.patch);
