@@ -145,10 +145,11 @@ fn a_search_that_is_killed_goes_on_to_the_same_table_and_is_the_way_that_train_g
     let case = Case::new();
     let (own, whole, broken) = (case.path("own.toml"), case.path("whole"), case.path("broken"));
     let val = case.path("data/val");
-    let more = ["--val", &val, "--candidates", "16,32,48"];
+    let more = ["--val", &val, "--candidates", "16,32,48", "--stages", "4"];
     done(&case.words(&own, &whole, &[&more[..], &["--threads", "1", "--workers", "1"]].concat()));
 
-    // Killed as soon as the first stage is decided: within the first trial of the second.
+    // Killed as soon as the second stage is decided: within the first trial of the third.
+    let early = case.trials(&whole).iter().filter(|trial| trial["stage"].as_u64().unwrap() < 2).count();
     let words = case.words(&own, &broken, &[&more[..], &["--threads", "2", "--workers", "3"]].concat());
     let mut process = Command::new(env!("CARGO_BIN_EXE_bandfeed"))
         .args(&words)
@@ -161,7 +162,7 @@ fn a_search_that_is_killed_goes_on_to_the_same_table_and_is_the_way_that_train_g
         let text = std::fs::read_to_string(Path::new(&broken).join("search.json")).ok()?;
         serde_json::from_str::<Value>(&text).ok()?["trials"].as_array().map(Vec::len)
     };
-    while made().unwrap_or(0) < 4 && process.try_wait().unwrap().is_none() {
+    while made().unwrap_or(0) < early && process.try_wait().unwrap().is_none() {
         assert!(patience.elapsed() < Duration::from_secs(300), "no trial in five minutes");
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -171,8 +172,8 @@ fn a_search_that_is_killed_goes_on_to_the_same_table_and_is_the_way_that_train_g
     assert!(before.len() < case.trials(&whole).len(), "it was to be killed on the way: {} trials", before.len());
     assert_eq!(before[..], case.trials(&whole)[..before.len()]);
 
-    let band = case.record(&whole)["bands"][0].as_u64().unwrap();
-    let begin = std::fs::read(Path::new(&broken).join(format!("checkpoints/stage-1-band-{band}.safetensors"))).unwrap();
+    let band = case.record(&whole)["bands"][1].as_u64().unwrap();
+    let begin = std::fs::read(Path::new(&broken).join(format!("checkpoints/stage-2-band-{band}.safetensors"))).unwrap();
 
     let message = refused(&["search", "--out", &broken, "--resume", "--fine-tune", "0.2"]);
     assert!(message.contains("a search with search.fine_tune = 0.1, but this one has 0.2"), "{message}");
@@ -187,8 +188,8 @@ fn a_search_that_is_killed_goes_on_to_the_same_table_and_is_the_way_that_train_g
     // With images of its own to score by, the search trains on those that the run does.
     let run = case.path("run");
     done(&["train", "--config", &own, "--schedule", &format!("{whole}/found.toml"), "--out", &run]);
-    let of_the_run: Vec<f32> = losses(&run, 1).into_iter().map(|loss| loss as f32).collect();
-    assert!(of_the_run.len() > 3);
+    let of_the_run: Vec<f32> = losses(&run, 2).into_iter().map(|loss| loss as f32).collect();
+    assert!(of_the_run.len() > 2 * 3);
     assert_eq!(losses_in(&begin), of_the_run);
 }
 
