@@ -52,7 +52,8 @@ impl Case {
 
     /// A search into `out`, with more words.
     fn words<'a>(&self, own: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-        [&["search", "--config", own, "--out", out, "--stages", "3", "--fine-tune", "0.1"][..], more].concat()
+        let stages = if more.contains(&"--stages") { &[][..] } else { &["--stages", "3"] };
+        [&["search", "--config", own, "--out", out, "--fine-tune", "0.1"][..], stages, more].concat()
     }
 
     fn record(&self, out: &str) -> Value {
@@ -75,6 +76,14 @@ fn losses(run: &str, stage: u64) -> Vec<f64> {
     steps.map(|line| line["loss"].as_f64().unwrap()).collect()
 }
 
+/// The losses of all steps in a checkpoint of safetensors: 8 bytes of the header's length, the header as JSON, the data.
+fn losses_in(checkpoint: &[u8]) -> Vec<f32> {
+    let length = u64::from_le_bytes(checkpoint[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&checkpoint[8..8 + length]).unwrap();
+    let place = |end: usize| header["history.losses"]["data_offsets"][end].as_u64().unwrap() as usize + 8 + length;
+    checkpoint[place(0)..place(1)].chunks(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect()
+}
+
 /// Checkpoints of the search in `out`.
 fn checkpoints(out: &str) -> Vec<PathBuf> {
     let folder = std::fs::read_dir(Path::new(out).join("checkpoints")).unwrap();
@@ -82,7 +91,7 @@ fn checkpoints(out: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn the_schedule_found_is_one_that_train_takes_and_goes_the_way_of_the_search() {
+fn the_schedule_found_is_one_that_train_takes() {
     let case = Case::new();
     let (own, out, val) = (case.path("own.toml"), case.path("search"), case.path("data/val"));
     // Candidates of the base alone would be nothing to search; one band below it, so that both stages are decided.
@@ -132,13 +141,15 @@ fn without_images_to_score_by_some_of_the_training_images_are_held_out() {
 }
 
 #[test]
-fn a_search_that_is_killed_goes_on_to_the_same_table_with_any_number_of_threads() {
+fn a_search_that_is_killed_goes_on_to_the_same_table_and_is_the_way_that_train_goes() {
     let case = Case::new();
     let (own, whole, broken) = (case.path("own.toml"), case.path("whole"), case.path("broken"));
-    let more = ["--candidates", "16,32,48"];
+    let val = case.path("data/val");
+    let more = ["--val", &val, "--candidates", "16,32,48", "--stages", "4"];
     done(&case.words(&own, &whole, &[&more[..], &["--threads", "1", "--workers", "1"]].concat()));
 
-    // Killed as soon as two trials are written down: within the third.
+    // Killed as soon as the second stage is decided: within the first trial of the third.
+    let early = case.trials(&whole).iter().filter(|trial| trial["stage"].as_u64().unwrap() < 2).count();
     let words = case.words(&own, &broken, &[&more[..], &["--threads", "2", "--workers", "3"]].concat());
     let mut process = Command::new(env!("CARGO_BIN_EXE_bandfeed"))
         .args(&words)
@@ -151,7 +162,7 @@ fn a_search_that_is_killed_goes_on_to_the_same_table_with_any_number_of_threads(
         let text = std::fs::read_to_string(Path::new(&broken).join("search.json")).ok()?;
         serde_json::from_str::<Value>(&text).ok()?["trials"].as_array().map(Vec::len)
     };
-    while made().unwrap_or(0) < 2 && process.try_wait().unwrap().is_none() {
+    while made().unwrap_or(0) < early && process.try_wait().unwrap().is_none() {
         assert!(patience.elapsed() < Duration::from_secs(300), "no trial in five minutes");
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -160,6 +171,9 @@ fn a_search_that_is_killed_goes_on_to_the_same_table_with_any_number_of_threads(
     let before = case.trials(&broken);
     assert!(before.len() < case.trials(&whole).len(), "it was to be killed on the way: {} trials", before.len());
     assert_eq!(before[..], case.trials(&whole)[..before.len()]);
+
+    let band = case.record(&whole)["bands"][1].as_u64().unwrap();
+    let begin = std::fs::read(Path::new(&broken).join(format!("checkpoints/stage-2-band-{band}.safetensors"))).unwrap();
 
     let message = refused(&["search", "--out", &broken, "--resume", "--fine-tune", "0.2"]);
     assert!(message.contains("a search with search.fine_tune = 0.1, but this one has 0.2"), "{message}");
@@ -170,6 +184,13 @@ fn a_search_that_is_killed_goes_on_to_the_same_table_with_any_number_of_threads(
         text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n")
     };
     assert_eq!(found(&broken), found(&whole));
+
+    // With images of its own to score by, the search trains on those that the run does.
+    let run = case.path("run");
+    done(&["train", "--config", &own, "--schedule", &format!("{whole}/found.toml"), "--out", &run]);
+    let of_the_run: Vec<f32> = losses(&run, 2).into_iter().map(|loss| loss as f32).collect();
+    assert!(of_the_run.len() > 2 * 3);
+    assert_eq!(losses_in(&begin), of_the_run);
 }
 
 #[test]
