@@ -238,7 +238,10 @@ fn on_photos_the_two_paths_differ_by_what_the_renderer_documents() {
     let bands = [None, Some((96, BandCrop::Lanczos)), Some((96, BandCrop::FOURIER))];
     let mut found = [[(0.0f64, 0.0f64); 3]; 3];
     let (mut decoder, mut renderer) = (Decoder::new(Limits::default()).unwrap(), Renderer::new());
-    for index in 0..photos.len() {
+    // Without optimisation all of them take minutes, for the same figures.
+    let all = !cfg!(debug_assertions);
+    let seen: Vec<usize> = (0..photos.len()).step_by(if all { 1 } else { 20 }).collect();
+    for &index in &seen {
         let mut bytes = Vec::new();
         let image = decoder.decode(photos.read(index, &mut bytes).unwrap()).unwrap();
         let picture = Picture { pixels: image.data, size: image.size };
@@ -266,7 +269,7 @@ fn on_photos_the_two_paths_differ_by_what_the_renderer_documents() {
                         *largest = largest.max(grey);
                         sum += grey;
                     }
-                    *mean += sum / len as f64 / (3 * photos.len()) as f64;
+                    *mean += sum / len as f64 / (3 * seen.len()) as f64;
                 }
             }
         }
@@ -278,7 +281,8 @@ fn on_photos_the_two_paths_differ_by_what_the_renderer_documents() {
     let documented = [[1.0, 13.0, 1.0], [20.9, 21.9, 31.5], [36.2, 25.9, 56.3]];
     for (filter, (row, documented)) in FILTERS.into_iter().zip(found.into_iter().zip(documented)) {
         for ((band, (largest, mean)), documented) in bands.into_iter().zip(row).zip(documented) {
-            assert!((largest - documented).abs() <= 0.1, "{filter:?} {band:?}: {largest}, {documented} is documented");
+            let as_far = if all { (largest - documented).abs() } else { largest - documented };
+            assert!(as_far <= 0.1, "{filter:?} {band:?}: {largest}, {documented} is documented");
             assert!((0.125..0.325).contains(&mean), "{filter:?} {band:?}: {mean} in the mean");
         }
     }
