@@ -128,7 +128,6 @@ fn chart(setup: &Setup, search: &Search) -> Chart {
                 plan.begin(stage + 1) * 100.0,
                 best.band
             ),
-            x_label: if stage + 2 == plan.stages() { "band / px".into() } else { String::new() },
             y_label: "top-1 / %".into(),
             series: vec![
                 series("", Style::Line, points.clone(), 0),
@@ -140,10 +139,14 @@ fn chart(setup: &Setup, search: &Search) -> Chart {
             ..Panel::default()
         })
     });
+    let mut panels: Vec<Panel> = panels.collect();
+    if let Some(last) = panels.last_mut() {
+        last.x_label = "band / px".into();
+    }
     Chart {
         title: format!("Curriculum search on {}", setup.data),
         subtitle: format!("after fine-tuning at {} px, on {}", plan.base, setup.scored_by()),
-        panels: panels.collect(),
+        panels,
     }
 }
 
