@@ -12,7 +12,8 @@ may be stopped and gone on with. Wall time is the whole process's, processor tim
 the last weights at the base size, measured by `bandfeed eval` after the clock has stopped.
 
 usage: python3 benches/growth/compare.py --bandfeed target/release/bandfeed --data FOLDER --out RUNS [--seeds 0 1] [--record FILE]
-       FOLDER has imagenette96-{train,val}.tar and cifar10-{train,test}.tar, WebDataset shards (README.md)
+       FOLDER has four WebDataset shards (KEY.jpg and KEY.cls): imagenette96-{train,val}.tar, fast.ai's Imagenette brought to
+       96 x 96 pixels, and cifar10-{train,test}.tar, shuffled, of whose training images the first 10,000 are taken
 """
 import argparse
 import datetime
