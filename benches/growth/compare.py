@@ -15,6 +15,7 @@ usage: python3 benches/growth/compare.py --bandfeed target/release/bandfeed --da
        FOLDER has four WebDataset shards (KEY.jpg and KEY.cls): imagenette96-{train,val}.tar, fast.ai's Imagenette brought to
        96 x 96 pixels, and cifar10-{train,test}.tar, shuffled, of whose training images the first 10,000 are taken
 """
+
 import argparse
 import datetime
 import json
@@ -193,23 +194,23 @@ def table(name, methods, results):
     lines = [
         f"## {name}",
         "",
-        "| method | top-1, % | of the running mean, % | wall, s | processor, s | of full | training TFLOPs | of full | searching, s |",
+        "| method | top-1, % | of the running mean, % | wall, s | processor, s | of full | training TFLOPs | of full "
+        "| searching, s |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     by_method = {method: [result for result in results if result["method"] == method] for method in methods}
-    full = by_method.get("full")
     for method, own in by_method.items():
         if not own:
             continue
-        mean = lambda key, of: statistics.mean(result[key] for result in of)  # noqa: E731
-        share = lambda key: f"{mean(key, own) / mean(key, full):.2f}" if full else "-"  # noqa: E731
         averaged = [100 * result["top1_mean"] for result in own if result["top1_mean"] is not None]
         lines.append(
             f"| {method} | {mean_and_spread((100 * result['top1'] for result in own), '{:.1f}')} "
             f"| {mean_and_spread(averaged, '{:.1f}') if averaged else '-'} "
             f"| {mean_and_spread((result['wall'] for result in own), '{:.0f}')} "
-            f"| {mean_and_spread((result['processor'] for result in own), '{:.0f}')} | {share('processor')} "
-            f"| {mean('flops', own) * 1e-12:.1f} | {share('flops')} | {mean('searching', own):.0f} |"
+            f"| {mean_and_spread((result['processor'] for result in own), '{:.0f}')} "
+            f"| {share('processor', own, by_method.get('full'))} "
+            f"| {mean('flops', own) * 1e-12:.1f} | {share('flops', own, by_method.get('full'))} "
+            f"| {mean('searching', own):.0f} |"
         )
     lines.append("")
     for method, own in by_method.items():
@@ -219,6 +220,14 @@ def table(name, methods, results):
                 lines.append(f"- {method}, seed {result['seed']} chose {sizes}")
     lines.append("")
     return lines
+
+
+def mean(key, results):
+    return statistics.mean(result[key] for result in results)
+
+
+def share(key, results, full):
+    return f"{mean(key, results) / mean(key, full):.2f}" if full else "-"
 
 
 def ablation(name, results):
