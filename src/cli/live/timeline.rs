@@ -161,7 +161,9 @@ impl Story {
             ..self.panel(&format!("time, {}", unit_of_time(seconds).1), 120, self.time(seconds))
         });
         if let Some(first) = panels.first_mut() {
-            for (color, name) in [(STAGE, "every second stage"), (SEARCH, "search: a supernet is trained, its parts compared")] {
+            for (color, name) in
+                [(STAGE, "every second stage"), (SEARCH, "search: a supernet is trained, its parts compared")]
+            {
                 if let Some(shade) = first.shades.iter_mut().find(|shade| shade.color == color) {
                     shade.name = name.into();
                 }
