@@ -267,7 +267,7 @@ impl Job {
     fn probe(&self, stage: &Stage) -> Result<Pass<'static>> {
         const ORDER: u64 = 0x7072_6f62_6500_0000;
         let stage = Stage { replay: StageReplay::OFF, accumulate: 1, ..stage.clone() };
-        let recipe = Recipe { mix: None, ..self.recipe.clone() };
+        let recipe = Recipe { mix: None, repeats: 1, ..self.recipe.clone() };
         let builder =
             Loader::builder(self.train.clone(), Schedule::fixed(stage)).recipe(recipe).seed(self.config.seed ^ ORDER);
         let builder = builder.engines(self.engines.clone()).workers(self.workers).on_bad_file(self.on_bad_file);

@@ -115,6 +115,9 @@ impl Schedule {
     /// Refuses a search that could not be made.
     pub(super) fn check_search(&self) -> Result<()> {
         let Some(search) = self.search else { return Ok(()) };
+        if self.depth().is_none() {
+            return Err(Error::config("schedule.search", "the last stage says nothing of depth"));
+        }
         let refuse = |key: &str, reason: String| Err(Error::config(format!("schedule.search.{key}"), reason));
         if !(search.epochs.is_finite() && search.epochs > 0.0) {
             return refuse("epochs", format!("{}: expected a finite number above 0", search.epochs));
