@@ -339,8 +339,8 @@ impl Job {
         Ok(())
     }
 
-    /// The summary on the terminal, the curves, and the timeline of what grew. Without a cost, as of a run that was at its end already, what earlier
-    /// processes wrote of the loader stays.
+    /// The summary on the terminal, the curves, and the timeline of what grew. Without a cost, as of a run that was at its end
+    /// already, what earlier processes wrote of the loader stays.
     fn report(&self, summary: &Summary, loader: &Loader, cost: Option<live::Cost>) -> Result<()> {
         let events = live::read(&self.out.join("log.jsonl"))?;
         let title = format!("{}: {} for {} epochs", self.name, self.schedule.name(), self.schedule.epochs());

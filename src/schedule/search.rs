@@ -96,16 +96,8 @@ impl Schedule {
         }
         if self.search.is_none() {
             let images: Vec<f64> = self.stage_image_epochs().collect();
-            let all: f64 = images.iter().sum();
-            let (mut used, mut start) = (0.0, 0.0);
-            let last = self.stages.len() - 1;
-            for (index, (stage, images)) in self.stages.iter_mut().zip(images).enumerate() {
-                used += images;
-                // Shares of compute are rounded themselves: a quarter of the images is a quarter.
-                let end = (used / all * 1e9).round() / 1e9;
-                (stage.start, stage.end) = (start, if index == last { 1.0 } else { end });
-                start = stage.end;
-            }
+            // Shares of compute are rounded themselves: a quarter of the images is a quarter.
+            lay_out(&mut self.stages, &images, |share| (share * 1e9).round() / 1e9);
         }
         self.search = Some(search);
         self.check_search()?;
@@ -180,14 +172,7 @@ impl Schedule {
             .iter()
             .map(|stage| stage.share() * f64::from(stage.growth.depth.map_or(depth, |d| d.blocks)) / f64::from(depth))
             .collect();
-        let all: f64 = compute.iter().sum();
-        let (mut used, mut start) = (0.0, 0.0);
-        let last = self.stages.len() - 1;
-        for (index, (stage, own)) in self.stages.iter_mut().zip(compute).enumerate() {
-            used += own;
-            (stage.start, stage.end) = (start, if index == last { 1.0 } else { short(used / all) });
-            start = stage.end;
-        }
+        let all = lay_out(&mut self.stages, &compute, short);
         self.epochs = short(self.epochs * all);
         Ok(self)
     }
@@ -265,6 +250,18 @@ impl Schedule {
         let strong = Stage { magnitude: last.magnitude, growth, ..stage.clone() };
         self.sub_network(&strong, Candidate { side, depth })
     }
+}
+
+/// Gives stages shares of the run in proportion to `amounts`, the last one ending at exactly 1; returns the amounts' sum.
+fn lay_out(stages: &mut [Stage], amounts: &[f64], round: impl Fn(f64) -> f64) -> f64 {
+    let all: f64 = amounts.iter().sum();
+    let (mut used, mut start, last) = (0.0, 0.0, stages.len() - 1);
+    for (index, (stage, amount)) in stages.iter_mut().zip(amounts).enumerate() {
+        used += amount;
+        (stage.start, stage.end) = (start, if index == last { 1.0 } else { round(used / all) });
+        start = stage.end;
+    }
+    all
 }
 
 /// How the trainer brings images of `stage` to `side` pixels: not at all, or by what the stage itself is made smaller by.

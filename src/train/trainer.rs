@@ -14,7 +14,7 @@ use super::vit::Vit;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::rng::mix;
-use crate::schedule::{Candidate, Schedule, Shrink, Stage};
+use crate::schedule::{Schedule, Shrink, Stage};
 use burn::tensor::{Device, Tensor, TensorData};
 
 /// Model, optimiser and how far they have come.
@@ -78,10 +78,8 @@ impl Trainer {
             }
         }
         if schedule.search().is_some() {
-            let candidates = schedule.candidates(0, None);
-            let most =
-                |value: fn(&Candidate) -> u32| candidates.iter().map(value).max().expect("there is one at least");
-            (depth, side) = (most(|c| c.depth) as usize, most(|c| c.side));
+            let supernet = schedule.supernet(first, &schedule.candidates(0, None));
+            (depth, side) = (supernet.growth.depth.map_or(depth, |own| own.blocks as usize), supernet.side());
         }
         Self::of_depth(config, depth, side, threads, device)
     }

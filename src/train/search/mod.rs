@@ -279,10 +279,6 @@ fn work(model: &VitConfig, size: Candidate) -> f64 {
     model.training_flops(size.depth as usize, (size.side as usize / model.patch).pow(2))
 }
 
-fn nested_in(model: &Vit, state: &SearchState, size: Candidate) -> Vec<usize> {
-    nested(state.before, model.blocks.len(), size.depth as usize)
-}
-
 fn decide(state: &SearchState, step: u64, progress: f64) -> Result<SearchReport> {
     let mean = |i: usize| state.losses.iter().map(|look| look[i]).sum::<f64>() / state.losses.len() as f64;
     let losses = (0..state.candidates.len()).map(mean).collect();
@@ -318,7 +314,8 @@ impl Trainer {
     }
 
     fn part(&self, state: &SearchState, stage: &Stage, size: Candidate) -> Part {
-        Part { size, kept: nested_in(&self.model, state, size), shrink: shrink_to(stage, size.side) }
+        let kept = nested(state.before, self.depth(), size.depth as usize);
+        Part { size, kept, shrink: shrink_to(stage, size.side) }
     }
 
     /// The gradient of a part, as one of the whole model: of the position embedding by way of its interpolation.
