@@ -421,11 +421,13 @@ fn a_device_is_shared_with_its_owner() {
     for output in [Output::Host, Output::Device] {
         let (own, queue) = with(wgpu::Limits::default());
         let shared = Device::share(&adapter, own.clone(), queue).unwrap();
-        let engine = Wgpu::new(shared, &EngineOptions::default()).unwrap().output(output);
-        let mut loader = build().engine(Arc::new(engine)).build().unwrap();
+        let engine: Arc<dyn Engine> = Arc::new(Wgpu::new(shared, &EngineOptions::default()).unwrap().output(output));
+        let mut loader = build().engine(engine.clone()).build().unwrap();
         loader.next().unwrap().unwrap();
         own.destroy();
         let error = loader.find_map(Result::err).unwrap();
+        assert!(matches!(error, Error::Device { .. }), "{error}");
+        let error = build().engine(engine).build().map(drop).unwrap_err();
         assert!(matches!(error, Error::Device { .. }), "{error}");
     }
     drop(queue);

@@ -142,6 +142,27 @@ impl Device {
         }
     }
 
+    /// [`Device::check`], and asks the device: wgpu tells of a loss when the queue has run empty, and of a shared device's its owner
+    /// alone. Memory on a lost device cannot be written.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if it is gone.
+    pub(crate) fn ask(&self) -> Result<()> {
+        self.check()?;
+        let descriptor = wgpu::BufferDescriptor {
+            label: Some("is the device there"),
+            size: wgpu::COPY_BUFFER_ALIGNMENT,
+            usage: BufferUsages::MAP_WRITE | BufferUsages::COPY_SRC,
+            mapped_at_creation: true,
+        };
+        let is_there = || self.0.device.create_buffer(&descriptor).get_mapped_range_mut(..).is_ok();
+        match self.scoped(is_there) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.error("the device is lost")),
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
     pub(crate) fn error(&self, reason: impl Into<String>) -> Error {
         Error::Device { device: self.0.report.name.clone(), reason: reason.into() }
     }

@@ -127,9 +127,13 @@ impl Written {
     pub(crate) fn used(self) {
         let Self { mut staging, device } = self;
         let is_mapped = staging.is_mapped.clone();
-        staging.buffer.map_async(wgpu::MapMode::Write, .., move |result| {
-            is_mapped.store(result.is_ok(), Ordering::Release);
-        });
+        let ask = || {
+            staging.buffer.map_async(wgpu::MapMode::Write, .., move |result| {
+                is_mapped.store(result.is_ok(), Ordering::Release);
+            });
+        };
+        // What cannot be mapped is never taken from the pool.
+        let _ = device.scoped(ask);
         let mut pool = device.pool();
         staging.used_at = pool.uploads;
         pool.staging.push(staging);
@@ -205,9 +209,15 @@ impl Device {
             let mut view = view.map_err(|e| self.error(format!("its memory could not be written: {e}")))?;
             fill(&mut view);
         }
-        staging.buffer.unmap();
+        self.unmap(&staging.buffer)?;
         staging.is_mapped.store(false, Ordering::Release);
         Ok(Written { staging, device: self.clone() })
+    }
+
+    /// Takes a buffer back from the host. In words of its own where the device is gone by now: wgpu would tell its owner, and
+    /// where that has no ear for it, panic.
+    fn unmap(&self, buffer: &wgpu::Buffer) -> Result<()> {
+        self.scoped(|| buffer.unmap()).map_err(|error| self.failed(&error))
     }
 
     /// Copies `data` to the start of `buffer` before whatever is submitted next.
@@ -302,8 +312,8 @@ impl Readback {
         let view = self.buffer.raw().slice(..self.size).get_mapped_range().map_err(|_| unreadable())?;
         let result = use_bytes(&view);
         drop(view);
-        self.buffer.raw().unmap();
         self.answer = None;
+        device.unmap(self.buffer.raw())?;
         Ok(result)
     }
 }
@@ -311,10 +321,13 @@ impl Readback {
 impl Drop for Readback {
     fn drop(&mut self) {
         // Of a batch that was given up. What is not mapped yet is on its way to be, and must not be used by others.
-        match self.answer.as_ref().map(Receiver::try_recv) {
-            None => {}
-            Some(Ok(Ok(()))) => self.buffer.raw().unmap(),
-            Some(Ok(Err(_)) | Err(TryRecvError::Empty | TryRecvError::Disconnected)) => self.buffer.discard(),
+        let is_free = match self.answer.as_ref().map(Receiver::try_recv) {
+            None => true,
+            Some(Ok(Ok(()))) => self.buffer.device.unmap(self.buffer.raw()).is_ok(),
+            Some(Ok(Err(_)) | Err(TryRecvError::Empty | TryRecvError::Disconnected)) => false,
+        };
+        if !is_free {
+            self.buffer.discard();
         }
     }
 }

@@ -132,7 +132,7 @@ impl Engine for Wgpu {
     }
 
     fn worker(&self) -> Result<Box<dyn Worker>> {
-        self.device.check()?;
+        self.device.ask()?;
         Ok(Box::new(worker::GpuWorker::new(self.decoder()?, self.options.clone(), self.device.largest_buffer())))
     }
 
