@@ -6,7 +6,7 @@ use bandfeed::loader::{Loader, State};
 use bandfeed::schedule::{Candidate, LearningRate, Options, Prog, Schedule, Search, SearchCost, Shrink, TokensBy};
 use bandfeed::train::{
     AutoProg, Checkpoints, Device, GrowthConfig, GrowthMoments, MoGrow, Pass, Run, SearchReport, StepReport,
-    TrainConfig, Trainer, VitConfig, Watch, fit_with_search,
+    TrainConfig, Trainer, Validation, VitConfig, Watch, fit_with_search,
 };
 use bandfeed::{Batch, Result, Stage};
 use std::path::Path;
@@ -15,8 +15,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Depths 2, 3, 3, 4 at 16, 24, 24 or 32, and 32 pixels; 72 images, in growth stages of two passes, of which one searches.
 fn schedule(tokens_by: TokensBy, search: Search) -> Schedule {
+    schedule_of(tokens_by, search, 6, 1)
+}
+
+/// The same in steps of `batch_size` images, at the base size made of `base_parts` batches.
+fn schedule_of(tokens_by: TokensBy, search: Search, batch_size: usize, base_parts: usize) -> Schedule {
     let prog = Prog { depth: 4, tokens_by, ..Prog::default() };
-    let options = Options { base: 32, patch: 4, batch_size: 6, epochs: 8.0, prog, ..Options::default() };
+    let options = Options { base: 32, patch: 4, batch_size, base_parts, epochs: 8.0, prog, ..Options::default() };
     Schedule::auto_prog(&options).unwrap().searched(search).unwrap()
 }
 
@@ -56,10 +61,15 @@ fn probe(stage: &Stage) -> Result<Pass<'static>> {
     Ok(Box::new(Loader::builder(data(), Schedule::fixed(stage.clone())).seed(1).workers(1).build()?))
 }
 
-/// Keeps what the run tells, and stops it before a step.
+/// Images to evaluate by.
+fn validation(stage: &Stage) -> Result<Pass<'static>> {
+    Ok(Box::new(Loader::evaluation(data(), stage.clone()).workers(1).build()?))
+}
+
+/// Keeps what the run tells, and stops it before a step, or where the pass over the validation images at its end would begin.
 struct Notes<'a> {
     stop: &'a AtomicBool,
-    before: Option<u64>,
+    at: StopAt,
     steps: Vec<StepReport>,
     searches: Vec<SearchReport>,
     /// Stage and images of each batch.
@@ -72,7 +82,12 @@ impl Watch for Notes<'_> {
     }
     fn step(&mut self, report: &StepReport) {
         self.steps.push(report.clone());
-        if self.before == Some(report.step + 1) {
+        if matches!(self.at, StopAt::Step(before) if before == report.step + 1) {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+    fn epoch(&mut self, trainer: &Trainer) {
+        if matches!(self.at, StopAt::Evaluation(steps) if steps == trainer.steps()) {
             self.stop.store(true, Ordering::Relaxed);
         }
     }
@@ -81,18 +96,30 @@ impl Watch for Notes<'_> {
     }
 }
 
+/// Where a run is to stop.
+#[derive(Debug, Clone, Copy)]
+enum StopAt {
+    /// Before the step of this number.
+    Step(u64),
+    /// Before the pass over the validation images after so many steps.
+    Evaluation(u64),
+    Nowhere,
+}
+
 fn go_on<'a>(
     trainer: &mut Trainer,
     schedule: &Schedule,
     state: Option<State>,
     folder: &Path,
     stop: &'a AtomicBool,
-    before: Option<u64>,
+    at: StopAt,
+    is_evaluated: bool,
 ) -> Notes<'a> {
-    let mut notes = Notes { stop, before, steps: Vec::new(), searches: Vec::new(), batches: Vec::new() };
+    let mut notes = Notes { stop, at, steps: Vec::new(), searches: Vec::new(), batches: Vec::new() };
     let checkpoints = Some(Checkpoints { every: None, ..Checkpoints::new(folder) });
-    let run = Run { validation: None, checkpoints, stop, watch: &mut notes };
-    let mut probe = |stage: &Stage| probe(stage);
+    let (mut probe, mut pass) = (|stage: &Stage| probe(stage), |stage: &Stage| validation(stage));
+    let validation = is_evaluated.then_some(&mut pass as &mut dyn Validation);
+    let run = Run { validation, checkpoints, stop, watch: &mut notes };
     fit_with_search(trainer, &mut loader(schedule, state), run, AutoProg { schedule, probe: &mut probe }).unwrap();
     notes
 }
@@ -125,7 +152,7 @@ fn a_search_takes_part_of_its_stage_and_the_loader_goes_on_with_the_choice() {
     let (stop, folder) = (AtomicBool::new(false), tempfile::tempdir().unwrap());
     let mut trainer = start(&schedule, &config);
     assert_eq!((trainer.depth(), trainer.model().band()), (4, 32));
-    let notes = go_on(&mut trainer, &schedule, None, folder.path(), &stop, None);
+    let notes = go_on(&mut trainer, &schedule, None, folder.path(), &stop, StopAt::Nowhere, false);
     // Eight passes over 72 images in batches of 6, as many as without a search, and in the order of the seed.
     assert_eq!(notes.batches.len(), 96);
     let plain: Vec<Vec<u32>> = loader(&schedule, None).map(|batch| batch.unwrap().indices).collect();
@@ -178,16 +205,16 @@ fn a_run_goes_on_in_the_middle_of_a_search_bit_for_bit() {
         let config = config(mogrow, moments);
         let stop = AtomicBool::new(false);
         let mut whole = start(&schedule, &config);
-        let notes = go_on(&mut whole, &schedule, None, folder.path(), &stop, None);
+        let notes = go_on(&mut whole, &schedule, None, folder.path(), &stop, StopAt::Nowhere, false);
         for cut in cuts {
             let stop = AtomicBool::new(false);
             let mut first = start(&schedule, &config);
-            let one = go_on(&mut first, &schedule, None, folder.path(), &stop, Some(cut));
+            let one = go_on(&mut first, &schedule, None, folder.path(), &stop, StopAt::Step(cut), false);
             assert_eq!(first.steps(), cut);
             let last = folder.path().join("last.safetensors");
             let (mut second, state) = Trainer::load::<State>(&last, config.clone(), 1, &Device::flex()).unwrap();
             let stop = AtomicBool::new(false);
-            let two = go_on(&mut second, &schedule, Some(state), folder.path(), &stop, None);
+            let two = go_on(&mut second, &schedule, Some(state), folder.path(), &stop, StopAt::Nowhere, false);
             let both: Vec<_> = timeless(&one.searches).into_iter().chain(timeless(&two.searches)).collect();
             assert_eq!(both, timeless(&notes.searches), "{mogrow} from step {cut}");
             assert_eq!(second.history().losses, whole.history().losses, "{mogrow} from step {cut}");
@@ -197,12 +224,119 @@ fn a_run_goes_on_in_the_middle_of_a_search_bit_for_bit() {
 }
 
 #[test]
+fn where_a_search_ends_does_not_hang_on_where_steps_end() {
+    // Steps of ten images, at the base size in two batches: a pass over 72 ends within a step, and so do looks and choices.
+    let schedule = schedule_of(TokensBy::Band, Search { epochs: 0.7, ..flops() }, 10, 2);
+    let config = config(MoGrow::NewOnly, GrowthMoments::Carry);
+    let folder = tempfile::tempdir().unwrap();
+    let stop = AtomicBool::new(false);
+    let mut whole = start(&schedule, &config);
+    let notes = go_on(&mut whole, &schedule, None, folder.path(), &stop, StopAt::Nowhere, true);
+    let plain: Vec<u32> = loader(&schedule, None).flat_map(|batch| batch.unwrap().indices).collect();
+    let images = |notes: &Notes<'_>| notes.batches.iter().flat_map(|(_, indices)| indices.clone()).collect::<Vec<_>>();
+    assert_eq!(images(&notes), plain, "no image is lost, and none comes twice");
+    // A choice comes with the batch that the search's images end with, be its step full or not.
+    for search in &notes.searches {
+        let before: usize = notes.steps[..search.step as usize].iter().map(|step| step.images).sum();
+        let due = (search.begin + 0.7 / 8.0) * plain.len() as f64;
+        assert!((before as f64 - due) > -1e-6 && (before as f64 - due) < 5.0, "{before} images, due {due}");
+    }
+    // Steps in a search, with a choice, and in a growth; passes over the validation images that a stop gave up.
+    let evaluations = whole.history().evaluations.iter().take(3).map(|e| StopAt::Evaluation(e.step));
+    for at in [5, 6, 17, 29].map(StopAt::Step).into_iter().chain(evaluations) {
+        let stop = AtomicBool::new(false);
+        let mut first = start(&schedule, &config);
+        go_on(&mut first, &schedule, None, folder.path(), &stop, at, true);
+        let last = folder.path().join("last.safetensors");
+        let (mut second, state) = Trainer::load::<State>(&last, config.clone(), 1, &Device::flex()).unwrap();
+        let stop = AtomicBool::new(false);
+        go_on(&mut second, &schedule, Some(state), folder.path(), &stop, StopAt::Nowhere, true);
+        let history = second.history();
+        assert_eq!(timeless(&history.searches), timeless(&notes.searches), "{at:?}");
+        assert_eq!(history.losses, whole.history().losses, "{at:?}");
+        let scores = |trainer: &Trainer| {
+            let all = trainer.history().evaluations.iter();
+            all.map(|e| (e.step, e.band, e.top1.to_bits(), e.loss.to_bits())).collect::<Vec<_>>()
+        };
+        assert_eq!(scores(&second), scores(&whole), "{at:?}");
+        assert_eq!(saved(&second), saved(&whole), "{at:?}");
+    }
+}
+
+#[test]
+fn an_evaluation_with_a_choice_is_of_the_chosen_network() {
+    // The search is the stage's first pass, at whose end there is an evaluation.
+    let schedule = schedule(TokensBy::Band, flops());
+    let (stop, folder) = (AtomicBool::new(false), tempfile::tempdir().unwrap());
+    let mut trainer = start(&schedule, &config(MoGrow::NewOnly, GrowthMoments::Carry));
+    let notes = go_on(&mut trainer, &schedule, None, folder.path(), &stop, StopAt::Nowhere, true);
+    let bands: Vec<_> = trainer.history().evaluations.iter().map(|e| (e.step, e.band)).collect();
+    assert!(!notes.searches.is_empty());
+    for search in &notes.searches {
+        assert!(bands.contains(&(search.step, search.choice().side)), "{search:?} {bands:?}");
+    }
+}
+
+#[test]
+fn a_search_that_ends_with_its_stage_is_decided_all_the_same() {
+    // 24 steps a stage; the last look is due 0.12 steps before its end.
+    let schedule = schedule(TokensBy::Band, Search { epochs: 1.99, ..flops() });
+    let (stop, folder) = (AtomicBool::new(false), tempfile::tempdir().unwrap());
+    let mut trainer = start(&schedule, &config(MoGrow::NewOnly, GrowthMoments::Carry));
+    let notes = go_on(&mut trainer, &schedule, None, folder.path(), &stop, StopAt::Nowhere, false);
+    let mut before = None;
+    for k in 0..3 {
+        let candidates = schedule.candidates(k, before);
+        let search = notes.searches.iter().find(|search| search.stage == k);
+        assert_eq!(
+            search.map(|s| (s.step, &s.candidates)),
+            (candidates.len() > 1).then_some((24 * (k as u64 + 1), &candidates))
+        );
+        before = Some(search.map_or(candidates[0], SearchReport::choice));
+    }
+    assert_eq!((trainer.depth(), trainer.model().band(), notes.steps.len()), (4, 32, 96));
+}
+
+#[test]
+fn what_was_learnt_is_saved_before_a_search_fails() {
+    let schedule = schedule(TokensBy::Band, flops());
+    let config = config(MoGrow::NewOnly, GrowthMoments::Carry);
+    let folder = tempfile::tempdir().unwrap();
+    let mut trainer = start(&schedule, &config);
+    let mut passes = 0;
+    let mut failing = |stage: &Stage| {
+        passes += 1;
+        if passes < 3 {
+            probe(stage)
+        } else {
+            Err(bandfeed::Error::Config { what: "probe".into(), reason: "the disk is gone".into() })
+        }
+    };
+    let stop = AtomicBool::new(false);
+    let checkpoints = Some(Checkpoints { every: None, ..Checkpoints::new(folder.path()) });
+    let run = Run { validation: None, checkpoints, stop: &stop, watch: &mut () };
+    let search = AutoProg { schedule: &schedule, probe: &mut failing };
+    let error = fit_with_search(&mut trainer, &mut loader(&schedule, None), run, search).unwrap_err();
+    assert!(error.to_string().contains("the disk is gone"), "{error}");
+    // Looks are due after 3, 6, 9 and 12 steps of the pass.
+    assert_eq!(trainer.steps(), 9);
+    let last = folder.path().join("last.safetensors");
+    let (mut second, state) = Trainer::load::<State>(&last, config.clone(), 1, &Device::flex()).unwrap();
+    assert_eq!(second.steps(), 9);
+    let mut whole = start(&schedule, &config);
+    let stop = AtomicBool::new(false);
+    go_on(&mut second, &schedule, Some(state), folder.path(), &stop, StopAt::Nowhere, false);
+    go_on(&mut whole, &schedule, None, folder.path(), &stop, StopAt::Nowhere, false);
+    assert_eq!(saved(&second), saved(&whole));
+}
+
+#[test]
 fn whole_images_are_searched_by_what_the_trainer_shrinks_them_to() {
     for tokens_by in [TokensBy::Resize, TokensBy::Patch] {
         let schedule = schedule(tokens_by, flops());
         let (stop, folder) = (AtomicBool::new(false), tempfile::tempdir().unwrap());
         let mut trainer = start(&schedule, &config(MoGrow::Copy, GrowthMoments::Carry));
-        let notes = go_on(&mut trainer, &schedule, None, folder.path(), &stop, None);
+        let notes = go_on(&mut trainer, &schedule, None, folder.path(), &stop, StopAt::Nowhere, false);
         assert!(notes.batches.iter().all(|(stage, _)| stage.band == 32));
         for search in &notes.searches {
             let side = search.choice().side;
@@ -226,7 +360,7 @@ fn bands_of_efficient_train_stay_while_depth_is_searched() {
     let schedule = plain.deepening(4, 0.5).unwrap().searched(search).unwrap();
     let (stop, folder) = (AtomicBool::new(false), tempfile::tempdir().unwrap());
     let mut trainer = start(&schedule, &config(MoGrow::NewOnly, GrowthMoments::Carry));
-    let notes = go_on(&mut trainer, &schedule, None, folder.path(), &stop, None);
+    let notes = go_on(&mut trainer, &schedule, None, folder.path(), &stop, StopAt::Nowhere, false);
     for ((stage, _), step) in notes.batches.iter().zip(&notes.steps) {
         let own = schedule.at(step.progress);
         assert_eq!((stage.index, stage.band), (own.index, own.band));
@@ -244,7 +378,7 @@ fn measured_time_is_a_cost_and_a_plain_schedule_is_refused() {
     let (stop, folder) = (AtomicBool::new(false), tempfile::tempdir().unwrap());
     let config = config(MoGrow::NewOnly, GrowthMoments::Carry);
     let mut trainer = start(&timed, &config);
-    let notes = go_on(&mut trainer, &timed, None, folder.path(), &stop, Some(13));
+    let notes = go_on(&mut trainer, &timed, None, folder.path(), &stop, StopAt::Step(13), false);
     assert!(notes.searches[0].costs.iter().all(|seconds| *seconds > 0.0 && *seconds < 60.0));
     let plain = Schedule::auto_prog(&Options {
         base: 32,

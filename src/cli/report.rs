@@ -101,16 +101,15 @@ pub(super) fn stage_table(history: &History, schedule: &Schedule) -> String {
 /// What a search could choose from, and what it chose.
 pub(super) fn candidates(search: &SearchReport) -> String {
     let header = ["", "side", "depth", "loss", "cost"];
+    let losses = search.mean_losses();
     let most = search.costs.iter().copied().fold(0.0, f64::max);
     let rows: Vec<Vec<String>> = (0..search.candidates.len())
         .map(|i| {
-            let (mut sum, looks) = (0.0, search.losses.len() as f64);
-            search.losses.iter().for_each(|look| sum += look[i]);
             vec![
                 if i == search.chosen { ">" } else { "" }.to_owned(),
                 search.candidates[i].side.to_string(),
                 search.candidates[i].depth.to_string(),
-                format!("{:.4}", sum / looks),
+                format!("{:.4}", losses[i]),
                 format!("{:.2}", search.costs[i] / most),
             ]
         })

@@ -34,8 +34,6 @@ pub use efficient_train::{ModelRow, published_bands};
 pub use growth::{Depth, Growth, Shrink};
 pub use learning_rate::LearningRate;
 pub use options::{EarlyBatch, Options};
-#[cfg(feature = "train")]
-pub(crate) use search::shrink_to;
 pub use search::{Candidate, GrowthStage, Search, SearchCost};
 pub use stage::{Stage, StageReplay};
 

@@ -88,7 +88,13 @@ impl Schedule {
     /// # Errors
     /// [`Error::Config`] if the schedule says nothing of depth or has no stage to choose in, if a value of `search` cannot
     /// work, or if a growth stage is too short for it.
-    pub fn searched(mut self, search: Search) -> Result<Self> {
+    pub fn searched(self, search: Search) -> Result<Self> {
+        let passes = self.epochs;
+        self.searched_for(search, passes)
+    }
+
+    /// [`Schedule::searched`], with this many passes over the data.
+    pub(crate) fn searched_for(mut self, search: Search, passes: f64) -> Result<Self> {
         if self.depth().is_none() {
             let reason =
                 format!("the schedule `{}` says nothing of depth; use auto_prog, or give --l-scale", self.name);
@@ -100,8 +106,8 @@ impl Schedule {
             lay_out(&mut self.stages, &images, |share| (share * 1e9).round() / 1e9);
         }
         self.search = Some(search);
-        self.check_search()?;
-        Ok(self)
+        // The search is checked with it.
+        self.with_epochs(passes)
     }
 
     /// Refuses a search that could not be made.
@@ -118,9 +124,11 @@ impl Schedule {
             return refuse("probe", "0: expected at least 1 image".into());
         }
         let stages = self.growth_stages();
-        let choice = |stage: &GrowthStage| (stage.side, stage.depth) != (stages[0].side, stages[0].depth);
+        let choice =
+            |stage: &GrowthStage| stage.depth != stages[0].depth || (search.tokens && stage.side != stages[0].side);
         let Some((last, before)) = stages.split_last().filter(|_| stages.iter().any(choice)) else {
-            let reason = "all stages have one size and depth, so there is nothing to choose; use smaller scales";
+            let one = if search.tokens { "size and depth" } else { "depth" };
+            let reason = format!("all stages have one {one}, so there is nothing to choose; use smaller scales");
             return Err(Error::config("schedule.search", reason));
         };
         if last.depth != self.depth().unwrap_or(last.depth) || last.side != self.stages.last().map_or(0, Stage::side) {
@@ -252,6 +260,16 @@ impl Schedule {
     }
 }
 
+impl Schedule {
+    /// How the trainer brings larger images to `side` pixels: as the schedule's stage of that side does, where one does, and
+    /// otherwise by resizing.
+    #[cfg(feature = "train")]
+    pub(crate) fn shrink_to(&self, side: u32) -> Shrink {
+        let own = self.stages.iter().filter(|stage| stage.side() == side).find_map(|stage| stage.growth.shrink);
+        own.unwrap_or(Shrink::Resize(side))
+    }
+}
+
 /// Gives stages shares of the run in proportion to `amounts`, the last one ending at exactly 1; returns the amounts' sum.
 fn lay_out(stages: &mut [Stage], amounts: &[f64], round: impl Fn(f64) -> f64) -> f64 {
     let all: f64 = amounts.iter().sum();
@@ -264,13 +282,10 @@ fn lay_out(stages: &mut [Stage], amounts: &[f64], round: impl Fn(f64) -> f64) ->
     all
 }
 
-/// How the trainer brings images of `stage` to `side` pixels: not at all, or by what the stage itself is made smaller by.
-#[cfg(feature = "train")]
-pub(crate) fn shrink_to(stage: &Stage, side: u32) -> Option<Shrink> {
-    match stage.growth.shrink {
-        _ if side == stage.band => None,
-        Some(Shrink::Patch(_)) => Some(Shrink::Patch(side)),
-        _ => Some(Shrink::Resize(side)),
+impl std::fmt::Display for Search {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { epochs, probe, cost, tokens } = self;
+        write!(f, "epochs {epochs}, probe {probe}, cost {cost}, tokens {tokens}")
     }
 }
 
@@ -297,6 +312,8 @@ impl std::str::FromStr for SearchCost {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(feature = "train")]
+    use super::super::TokensBy;
     use super::super::{Options, Prog};
     use super::*;
 
@@ -378,7 +395,16 @@ mod tests {
         assert_eq!((chosen.band, chosen.growth.depth.unwrap().blocks, chosen.growth.search), (128, 12, false));
         assert_eq!((chosen.magnitude, chosen.growth.drop_path), (first.magnitude, first.growth.drop_path));
         #[cfg(feature = "train")]
-        assert_eq!([160, 128].map(|side| shrink_to(&stage, side)), [None, Some(super::super::Shrink::Resize(128))]);
+        for (by, expected) in [
+            (TokensBy::Band, Shrink::Resize(128)),
+            (TokensBy::Resize, Shrink::Resize(128)),
+            (TokensBy::Patch, Shrink::Patch(128)),
+        ] {
+            let prog = Prog { depth: 18, tokens_by: by, ..Prog::default() };
+            let options = Options { prog, epochs: 100.0, ..Options::default() };
+            let schedule = Schedule::auto_prog(&options).unwrap().searched(Search::default()).unwrap();
+            assert_eq!(schedule.shrink_to(128), expected, "{by}");
+        }
     }
 
     #[test]
@@ -394,5 +420,9 @@ mod tests {
         let prog = Prog { r_scale: 1.0, l_scale: 1.0, ..Prog::default() };
         let flat = Schedule::auto_prog(&Options { prog, ..Options::default() }).unwrap();
         assert!(refused(flat, Search::default()).contains("nothing to choose"));
+        let wide = Prog { l_scale: 1.0, ..Prog::default() };
+        let wide = Schedule::auto_prog(&Options { prog: wide, ..Options::default() }).unwrap();
+        assert!(wide.clone().searched(Search::default()).is_ok());
+        assert!(refused(wide, Search { tokens: false, ..Search::default() }).contains("all stages have one depth"));
     }
 }

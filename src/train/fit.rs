@@ -76,7 +76,7 @@ pub struct Run<'a> {
 /// evaluate at the base size, save
 /// ```
 ///
-/// A step also ends where the stage changes in anything, be it by the schedule or by hand, and where the epoch ends. To
+/// A step also ends where the stage changes in anything, be it by the schedule, by hand or by a search, and where the epoch ends. To
 /// go on with a run, give the trainer and the feed that [`Trainer::load`] and its state make.
 ///
 /// The rate is that of the share of compute consumed *before* the step, as in the released scripts
@@ -88,15 +88,27 @@ pub struct Run<'a> {
 /// there are checkpoints, [`Checkpoints::nonfinite`] then tells which images it was and how to make them again. If any of
 /// these fail, all steps taken before have been saved.
 pub fn fit<F: Feed>(trainer: &mut Trainer, feed: &mut F, run: Run<'_>) -> Result<Summary> {
-    steered(trainer, feed, run, |_, _, _| Ok(()))
+    steered(trainer, feed, run, |_, _, _, _| Ok(Turn::Stay))
 }
 
-/// [`fit`], with `steer` asked before each step.
+/// What [`steered`] is to do with the next batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// As before.
+    Stay,
+    /// It is of another stage, which the feed was told. No step may be open.
+    Stage,
+    /// To end the step at hand first, and to ask again.
+    EndStep,
+}
+
+/// [`fit`], with `steer` asked before each batch; its last argument is whether a step is open, whose batches are summed and which
+/// is not taken yet.
 pub(super) fn steered<F: Feed>(
     trainer: &mut Trainer,
     feed: &mut F,
     run: Run<'_>,
-    mut steer: impl FnMut(&mut Trainer, &mut F, &mut dyn Watch) -> Result<()>,
+    mut steer: impl FnMut(&mut Trainer, &mut F, &mut dyn Watch, bool) -> Result<Turn>,
 ) -> Result<Summary> {
     let saved = (Instant::now(), trainer.step);
     let classes = feed.classes();
@@ -108,8 +120,19 @@ pub(super) fn steered<F: Feed>(
     let mut begin = feed.state();
     fit.mend_best(&begin)?;
     loop {
-        if fit.step.is_none() && !fit.run.stop.load(Ordering::Relaxed) {
-            steer(fit.trainer, feed, fit.run.watch)?;
+        if fit.step.is_some() || !fit.run.stop.load(Ordering::Relaxed) {
+            match steer(fit.trainer, feed, fit.run.watch, fit.step.is_some()) {
+                Ok(Turn::Stay) => {}
+                Ok(Turn::Stage) => fit.announced = false,
+                Ok(Turn::EndStep) => {
+                    fit.update(feed, &begin)?;
+                    continue;
+                }
+                Err(error) => {
+                    let here = if fit.step.is_some() { begin } else { feed.state() };
+                    return Err(fit.failed(&here, error));
+                }
+            }
         }
         let here = feed.state();
         if fit.step.is_none() {
@@ -126,13 +149,7 @@ pub(super) fn steered<F: Feed>(
         let next = tracing::debug_span!("batch").in_scope(|| feed.next_batch().transpose());
         let batch = match next {
             Ok(batch) => batch,
-            Err(error) => {
-                // The weights are as they were before the step at hand. Should saving fail too, the feed was first.
-                if fit.trainer.step > 0 {
-                    let _ = fit.keep(&begin);
-                }
-                return Err(error);
-            }
+            Err(error) => return Err(fit.failed(&begin, error)),
         };
         let wait = start.elapsed();
 
@@ -189,6 +206,15 @@ impl Step {
 }
 
 impl Fit<'_, '_> {
+    /// The error that a run ends with, when what was learnt has been saved. The weights are as they were at `here`, where the step
+    /// at hand begins. Should saving fail too, `error` was first.
+    fn failed<S: Serialize>(&mut self, here: &S, error: Error) -> Error {
+        if self.trainer.step > 0 {
+            let _ = self.keep(here);
+        }
+        error
+    }
+
     fn begin_stage(&mut self, batch: &Batch) -> Result<()> {
         let stage = &batch.stage;
         if !self.announced || self.trainer.stage.as_ref() != Some(stage) {
@@ -269,7 +295,7 @@ impl Fit<'_, '_> {
         let start = Instant::now();
         let (loss, images) = (step.gradients.mean_loss(), step.gradients.images());
         let learning_rate = self.learning_rate(&step);
-        let (depth, side) = self.trainer.size_in(&step.stage);
+        let (depth, side) = self.trainer.size_in(&step.stage)?;
         let updating = tracing::debug_span!("update", step = self.trainer.step).entered();
         let grad_norm = match self.trainer.advance(std::mem::take(&mut step.gradients), learning_rate) {
             Ok(norm) => norm,

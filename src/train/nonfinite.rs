@@ -169,6 +169,32 @@ pub(super) mod number {
     }
 }
 
+/// Rows of such numbers.
+pub(super) mod rows {
+    use super::number;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+    struct Number(f64);
+
+    impl Serialize for Number {
+        fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+            number::serialize(&self.0, to)
+        }
+    }
+
+    pub(in super::super) fn serialize<S: Serializer>(rows: &[Vec<f64>], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(rows.iter().map(|row| row.iter().copied().map(Number).collect::<Vec<_>>()))
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Vec<f64>>, D::Error> {
+        let rows = Vec::<Vec<number::Written>>::deserialize(from)?;
+        rows.into_iter()
+            .map(|row| row.into_iter().map(number::Written::value::<de::value::Error>).collect())
+            .collect::<Result<_, _>>()
+            .map_err(de::Error::custom)
+    }
+}
+
 mod optional_number {
     use super::number;
     use serde::{Deserialize, Deserializer, Serializer};

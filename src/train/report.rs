@@ -138,6 +138,7 @@ pub struct SearchReport {
     /// What it could choose from.
     pub candidates: Vec<Candidate>,
     /// Mean cross-entropy of each candidate over the probe, at each look in the search's last pass.
+    #[serde(with = "super::nonfinite::rows")]
     pub losses: Vec<Vec<f64>>,
     /// What a step of each candidate costs: seconds of a batch, or floating-point operations of an image.
     pub costs: Vec<f64>,
@@ -155,6 +156,16 @@ impl SearchReport {
     /// The choice.
     pub fn choice(&self) -> Candidate {
         self.candidates[self.chosen]
+    }
+
+    /// Mean loss of each candidate over all looks, by which it was chosen.
+    pub fn mean_losses(&self) -> Vec<f64> {
+        Self::means(&self.losses)
+    }
+
+    pub(super) fn means(looks: &[Vec<f64>]) -> Vec<f64> {
+        let count = looks.first().map_or(0, Vec::len);
+        (0..count).map(|i| looks.iter().map(|look| look[i]).sum::<f64>() / looks.len() as f64).collect()
     }
 }
 

@@ -50,7 +50,8 @@ impl Trainer {
         Self::of_depth(config, depth, band, threads, device)
     }
 
-    /// A new run under `schedule`: at the size and depth of its first stage or, where that is searched, of its supernet.
+    /// A new run under `schedule`: at the size and depth of its first stage or, where that is searched, of its supernet; it then
+    /// goes on with [`super::fit_with_search`].
     ///
     /// # Errors
     /// [`Error::Config`] if a setting cannot work, or if the schedule grows to another depth than the model's, needs a
@@ -206,7 +207,8 @@ impl Trainer {
         self.transplant(mean.as_ref(), &map, by, seed)
     }
 
-    /// Keeps only these blocks of the model, with what belongs to them; the moments as [`TrainConfig::growth`] says.
+    /// Keeps only these blocks of the model, with what belongs to them; the moments as [`TrainConfig::growth`] says. Where all are
+    /// kept nothing changes, the moments included.
     pub(super) fn extract(&mut self, kept: Vec<usize>) -> Result<()> {
         if kept.len() == self.depth() {
             return Ok(());
@@ -273,7 +275,7 @@ impl Trainer {
 
     /// [`Trainer::gradient`], whatever the loss is.
     pub(super) fn any_gradient(&self, batch: &Batch, place: usize) -> Result<Gradients> {
-        if let Some(part) = self.part_in(&batch.stage) {
+        if let Some(part) = self.part_in(&batch.stage)? {
             return self.gradient_of_part(&part, batch, place);
         }
         self.gradient_of(&self.model, batch, batch.stage.growth.shrink, place)

@@ -24,7 +24,7 @@ mod choice;
 pub use choice::{Choice, Measured, choose};
 
 use super::config::VitConfig;
-use super::fit::{Run, steered};
+use super::fit::{Run, Turn, steered};
 use super::gradient::{self, Gradients};
 use super::growth::nested;
 use super::position;
@@ -35,12 +35,12 @@ use super::{Feed, Validation};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::rng::{Draw, Purpose};
-use crate::schedule::{Candidate, SAME_MOMENT, Schedule, SearchCost, Shrink, Stage, shrink_to};
+use crate::schedule::{Candidate, SAME_MOMENT, Schedule, SearchCost, Shrink, Stage};
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
-/// A feed that can be told its stage.
+/// A feed that can be told its stage, and is before each batch.
 pub trait Steer: Feed {
     /// Share of the run consumed by the batches handed out, `0..=1`.
     fn progress(&self) -> f64;
@@ -82,7 +82,7 @@ pub fn fit_with_search<F: Steer>(
         let reason = format!("the schedule `{}` is not searched; use fit", search.schedule.name());
         return Err(Error::config("schedule.search", reason));
     }
-    steered(trainer, feed, run, |trainer, feed, watch| search.steer(trainer, feed, watch))
+    steered(trainer, feed, run, |trainer, feed, watch, is_open| search.steer(trainer, feed, watch, is_open))
 }
 
 /// Where a search is: what a run needs to go on in its middle.
@@ -95,9 +95,12 @@ pub(super) struct SearchState {
     /// Blocks that every candidate has.
     before: usize,
     candidates: Vec<Candidate>,
+    /// How images become those of each candidate where they are larger.
+    shrink: Vec<Shrink>,
     /// Looks that were due until now.
     due: usize,
     /// Mean loss of each candidate, at each look.
+    #[serde(with = "super::nonfinite::rows")]
     losses: Vec<Vec<f64>>,
     costs: Vec<f64>,
     chosen: Option<Candidate>,
@@ -107,14 +110,14 @@ pub(super) struct SearchState {
 }
 
 impl SearchState {
-    /// The part of the supernet that this step trains: side and depth uniform, and independent of each other.
-    fn draw(&self, seed: u64, step: u64) -> Candidate {
+    /// Index of the part of the supernet that this step trains: side and depth uniform, and independent of each other.
+    fn draw(&self, seed: u64, step: u64) -> usize {
         let mut draw = Draw::at(seed, self.stage as u64, step, Purpose::Search);
         // All sides with all depths, in the order of sides.
         let depths = self.candidates.iter().filter(|c| c.side == self.candidates[0].side).count();
         let sides = self.candidates.len() / depths;
         let (side, depth) = (draw.below(sides as u64) as usize, draw.below(depths as u64) as usize);
-        self.candidates[side * depths + depth]
+        side * depths + depth
     }
 }
 
@@ -127,28 +130,57 @@ pub(super) struct Part {
 }
 
 impl AutoProg<'_> {
-    /// Looks, chooses and tells the feed its stage, where it is time to.
-    fn steer<F: Steer>(&mut self, trainer: &mut Trainer, feed: &mut F, watch: &mut dyn Watch) -> Result<()> {
+    /// Looks, chooses and tells the feed its stage, where it is time to: a function of the feed's progress, wherever the steps
+    /// begin and end. Looking is no reason to end a step; its weights are those that the step began with.
+    fn steer<F: Steer>(
+        &mut self,
+        trainer: &mut Trainer,
+        feed: &mut F,
+        watch: &mut dyn Watch,
+        is_open: bool,
+    ) -> Result<Turn> {
         let progress = feed.progress();
         let stages = self.schedule.growth_stages();
         let here = stages.partition_point(|stage| progress >= stage.end - SAME_MOMENT);
         if here == stages.len() {
-            return Ok(());
+            return Ok(Turn::Stay);
+        }
+        let (due, is_over) = match &trainer.search {
+            Some(state) if state.chosen.is_none() => {
+                let moments = self.moments(state);
+                let due = moments.iter().filter(|&&moment| progress >= moment - SAME_MOMENT).count();
+                // A stage that is over without a choice gets it now: its search began late, by less than a step.
+                let is_over = due == moments.len() || state.stage != here;
+                (due > state.due || is_over, is_over)
+            }
+            _ => (false, false),
+        };
+        if is_open && (is_over || trainer.search.as_ref().is_none_or(|state| state.stage != here)) {
+            return Ok(Turn::EndStep);
+        }
+        if due {
+            self.look(trainer, progress)?;
+        }
+        if is_over {
+            self.decide(trainer, progress, watch)?;
         }
         if trainer.search.as_ref().is_none_or(|state| state.stage != here) {
             trainer.search = Some(self.begin(trainer, here, progress));
         }
+        let state = trainer.search.as_ref().expect("it was made just now, or before");
         let own = self.schedule.at(progress);
-        let state = trainer.search.clone().expect("it was made just now");
-        if state.chosen.is_none() {
-            self.look_if_due(trainer, state, own, progress, watch)?;
-        }
-        let state = trainer.search.as_ref().expect("it stays");
         let stage = match state.chosen {
             Some(chosen) => self.schedule.sub_network(own, chosen),
             None => self.schedule.supernet(own, &state.candidates),
         };
-        if feed.stage_by_hand() == Some(&stage) { Ok(()) } else { feed.set_stage(stage) }
+        if feed.stage_by_hand() == Some(&stage) {
+            return Ok(Turn::Stay);
+        }
+        if is_open {
+            return Ok(Turn::EndStep);
+        }
+        feed.set_stage(stage)?;
+        Ok(Turn::Stage)
     }
 
     fn begin(&self, trainer: &Trainer, stage: usize, progress: f64) -> SearchState {
@@ -160,6 +192,7 @@ impl AutoProg<'_> {
             begin: progress,
             before: before.map_or(fewest as usize, |before| before.depth as usize),
             chosen: (candidates.len() == 1).then(|| candidates[0]),
+            shrink: candidates.iter().map(|size| self.schedule.shrink_to(size.side)).collect(),
             candidates,
             due: 0,
             losses: Vec::new(),
@@ -177,54 +210,29 @@ impl AutoProg<'_> {
         moments.filter(|moment| *moment > state.begin + SAME_MOMENT).collect()
     }
 
-    fn look_if_due(
-        &mut self,
-        trainer: &mut Trainer,
-        mut state: SearchState,
-        own: &Stage,
-        progress: f64,
-        watch: &mut dyn Watch,
-    ) -> Result<()> {
-        let moments = self.moments(&state);
-        let due = moments.iter().filter(|&&moment| progress >= moment - SAME_MOMENT).count();
-        if due > state.due {
-            state.due = due;
-            let stage = self.schedule.supernet(own, &state.candidates);
-            self.look(trainer, &mut state, &stage)?;
-        }
-        if due == moments.len() {
-            let report = decide(&state, trainer.step, progress)?;
-            let choice = report.choice();
-            trainer.extract(nested(state.before, trainer.depth(), choice.depth as usize))?;
-            state.chosen = Some(choice);
-            watch.searched(&report);
-            trainer.history.searches.push(report);
-        }
-        trainer.search = Some(state);
-        Ok(())
-    }
-
-    /// The loss of every candidate over the probe, in the fastest running mean of the weights; at the first look their cost.
-    fn look(&mut self, trainer: &Trainer, state: &mut SearchState, stage: &Stage) -> Result<()> {
+    /// Adds the loss of every candidate over the probe, in the fastest running mean of the weights; at the first look their cost.
+    fn look(&mut self, trainer: &mut Trainer, progress: f64) -> Result<()> {
         let _span = tracing::debug_span!("search", step = trainer.step).entered();
         let start = Instant::now();
         let search = *self.schedule.search().expect("it was checked");
+        let mut state = trainer.search.clone().expect("a search is under way");
+        let moments = self.moments(&state);
+        state.due = moments.iter().filter(|&&moment| progress >= moment - SAME_MOMENT).count();
+        let stage = self.schedule.supernet(self.stage_in(state.stage, progress), &state.candidates);
         let fastest = (0..trainer.emas.len()).min_by(|&a, &b| trainer.config.ema[a].total_cmp(&trainer.config.ema[b]));
         let model = fastest.and_then(|index| trainer.averaged(index)).unwrap_or_else(|| trainer.model.clone());
         let config = &trainer.config;
-        let parts: Vec<(Part, Vit)> = state
-            .candidates
-            .iter()
-            .map(|&size| {
-                let part = trainer.part(state, stage, size);
-                let grid = config.model.grid(size.side)?;
+        let parts: Vec<(Part, Vit)> = (0..state.candidates.len())
+            .map(|index| {
+                let part = trainer.part(&state, &stage, index);
+                let grid = config.model.grid(part.size.side)?;
                 let net = model.part(&part.kept, grid);
                 Ok((part, net))
             })
             .collect::<Result<_>>()?;
         let flops = |size: Candidate, images: usize| work(&config.model, size) * images as f64;
         let (mut sums, mut images) = (vec![0.0; parts.len()], 0);
-        for batch in self.probe.pass(stage)? {
+        for batch in self.probe.pass(&stage)? {
             let batch = batch?;
             for ((part, model), sum) in parts.iter().zip(&mut sums) {
                 *sum += gradient::score(model, config, &trainer.workers, &batch, part.shrink)?.0;
@@ -250,6 +258,29 @@ impl AutoProg<'_> {
         }
         state.losses.push(sums.into_iter().map(|sum| sum / images as f64).collect());
         state.seconds += start.elapsed().as_secs_f64();
+        trainer.search = Some(state);
+        Ok(())
+    }
+
+    /// The schedule's stage at this share of the run, which is in a growth stage or has just left it.
+    fn stage_in(&self, number: usize, progress: f64) -> &Stage {
+        let end = self.schedule.growth_stages()[number].end;
+        self.schedule.at(progress.min(end - 2.0 * SAME_MOMENT))
+    }
+
+    /// Makes the choice by what was seen, and the model the chosen part.
+    fn decide(&self, trainer: &mut Trainer, progress: f64, watch: &mut dyn Watch) -> Result<()> {
+        let state = trainer.search.as_ref().expect("a search is under way");
+        let report = report(state, trainer.step, progress)?;
+        let choice = report.choice();
+        let stage = self.schedule.sub_network(self.stage_in(state.stage, progress), choice);
+        trainer.extract(nested(state.before, trainer.depth(), choice.depth as usize))?;
+        trainer.search.as_mut().expect("a search is under way").chosen = Some(choice);
+        // An evaluation that comes before the next batch is of the network as it is now.
+        trainer.set_band(stage.side())?;
+        trainer.stage = Some(stage);
+        watch.searched(&report);
+        trainer.history.searches.push(report);
         Ok(())
     }
 }
@@ -279,10 +310,9 @@ fn work(model: &VitConfig, size: Candidate) -> f64 {
     model.training_flops(size.depth as usize, (size.side as usize / model.patch).pow(2))
 }
 
-fn decide(state: &SearchState, step: u64, progress: f64) -> Result<SearchReport> {
-    let mean = |i: usize| state.losses.iter().map(|look| look[i]).sum::<f64>() / state.losses.len() as f64;
-    let losses = (0..state.candidates.len()).map(mean).collect();
-    let Choice { chosen, exponent } = choose(&[Measured { costs: state.costs.clone(), losses }])?;
+fn report(state: &SearchState, step: u64, progress: f64) -> Result<SearchReport> {
+    let measured = Measured { costs: state.costs.clone(), losses: SearchReport::means(&state.losses) };
+    let Choice { chosen, exponent } = choose(&[measured])?;
     Ok(SearchReport {
         step,
         progress,
@@ -300,22 +330,35 @@ fn decide(state: &SearchState, step: u64, progress: f64) -> Result<SearchReport>
 
 impl Trainer {
     /// What the step at hand trains of the supernet; `None` in a stage without one.
-    pub(super) fn part_in(&self, stage: &Stage) -> Option<Part> {
-        let state = self.search.as_ref().filter(|_| stage.growth.search)?;
-        Some(self.part(state, stage, state.draw(self.config.seed, self.step)))
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a stage whose search is over: the feed has handed out a batch that it had made before it was told.
+    pub(super) fn part_in(&self, stage: &Stage) -> Result<Option<Part>> {
+        let Some(state) = self.search.as_ref().filter(|_| stage.growth.search) else { return Ok(None) };
+        let own = stage.growth.depth.map_or(0, |depth| depth.blocks as usize);
+        if state.chosen.is_some() || own != self.depth() {
+            let reason = format!(
+                "a batch for a supernet of {own} blocks, whose search is over or has not begun; a feed that is told a stage \
+                 drops the batches that it has made ahead"
+            );
+            return Err(Error::config("stage.search", reason));
+        }
+        Ok(Some(self.part(state, stage, state.draw(self.config.seed, self.step))))
     }
 
     /// Blocks, and side of the images in pixels, that the step at hand trains.
-    pub(super) fn size_in(&self, stage: &Stage) -> (usize, u32) {
-        match self.part_in(stage) {
+    pub(super) fn size_in(&self, stage: &Stage) -> Result<(usize, u32)> {
+        Ok(match self.part_in(stage)? {
             Some(part) => (part.size.depth as usize, part.size.side),
             None => (self.depth(), stage.side()),
-        }
+        })
     }
 
-    fn part(&self, state: &SearchState, stage: &Stage, size: Candidate) -> Part {
+    /// The part of this index among the candidates.
+    fn part(&self, state: &SearchState, stage: &Stage, index: usize) -> Part {
+        let size = state.candidates[index];
         let kept = nested(state.before, self.depth(), size.depth as usize);
-        Part { size, kept, shrink: shrink_to(stage, size.side) }
+        Part { size, kept, shrink: (size.side != stage.band).then(|| state.shrink[index]) }
     }
 
     /// The gradient of a part, as one of the whole model: of the position embedding by way of its interpolation.

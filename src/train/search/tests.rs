@@ -25,6 +25,7 @@ fn supernet() -> (Trainer, Stage) {
         begin: 0.0,
         before: 3,
         candidates: candidates.clone(),
+        shrink: candidates.iter().map(|size| schedule.shrink_to(size.side)).collect(),
         due: 0,
         losses: Vec::new(),
         costs: Vec::new(),
@@ -49,15 +50,16 @@ fn batch(stage: &Stage, seed: u64) -> Batch {
 }
 
 fn all_gradients(trainer: &Trainer, model: &Vit, stage: &Stage, side: u32) -> f64 {
-    trainer.gradient_of(model, &batch(stage, 9), shrink_to(stage, side), 0).unwrap().loss
+    let shrink = (side != stage.band).then_some(Shrink::Resize(side));
+    trainer.gradient_of(model, &batch(stage, 9), shrink, 0).unwrap().loss
 }
 
 #[test]
 fn a_part_of_the_supernet_computes_what_the_extracted_network_computes() {
     let (trainer, stage) = supernet();
     let mut losses = Vec::new();
-    for &size in &trainer.search.as_ref().unwrap().candidates {
-        let part = trainer.part(trainer.search.as_ref().unwrap(), &stage, size);
+    for (index, &size) in trainer.search.as_ref().unwrap().candidates.iter().enumerate() {
+        let part = trainer.part(trainer.search.as_ref().unwrap(), &stage, index);
         let grid = trainer.config.model.grid(size.side).unwrap();
         let within = trainer.model.part(&part.kept, grid);
         let (mut alone, _) = supernet();
@@ -86,7 +88,7 @@ fn a_part_of_the_supernet_computes_what_the_extracted_network_computes() {
 fn a_step_moves_the_blocks_of_its_part_and_no_other() {
     let (mut trainer, stage) = supernet();
     let before = trainer.model.clone();
-    let part = trainer.part_in(&stage).unwrap();
+    let part = trainer.part_in(&stage).unwrap().unwrap();
     assert!(part.kept.len() < 6, "another seed would show more");
     let gradient = trainer.any_gradient(&batch(&stage, 9), 0).unwrap();
     trainer.advance(gradient, 1e-2).unwrap();
@@ -101,7 +103,8 @@ fn a_step_moves_the_blocks_of_its_part_and_no_other() {
 fn the_embeddings_gradient_is_that_of_its_interpolation() {
     let (trainer, stage) = supernet();
     let state = trainer.search.as_ref().unwrap();
-    let part = trainer.part(state, &stage, Candidate { side: 16, depth: 3 });
+    let part = trainer.part(state, &stage, 0);
+    assert_eq!(part.size, Candidate { side: 16, depth: 3 });
     let loss = |model: &Vit| all_gradients(&trainer, &model.part(&part.kept, 4), &stage, 16);
     let got = trainer.gradient_of_part(&part, &batch(&stage, 9), 0).unwrap();
     let got = got.tensors[&trainer.model.position.id].clone().into_data().try_to_vec::<f32>().unwrap();
@@ -141,6 +144,38 @@ fn sides_and_depths_are_drawn_alike_often_and_the_same_for_everybody() {
     let (again, _) = supernet();
     let same = |seed| (0..200).all(|step| again.search.as_ref().unwrap().draw(seed, step) == state.draw(5, step));
     assert!(same(5) && !same(6));
+}
+
+#[test]
+fn a_batch_of_a_search_that_is_over_is_refused() {
+    let (mut trainer, stage) = supernet();
+    assert!(trainer.gradient(&batch(&stage, 1), 0).is_ok());
+    let refused = |trainer: &Trainer| trainer.gradient(&batch(&stage, 1), 0).map(drop).unwrap_err().to_string();
+    trainer.search.as_mut().unwrap().chosen = Some(Candidate { side: 32, depth: 6 });
+    assert!(refused(&trainer).contains("drops the batches that it has made ahead"));
+    trainer.extract(vec![0, 2, 4]).unwrap();
+    trainer.search.as_mut().unwrap().chosen = None;
+    assert!(refused(&trainer).contains("a supernet of 6 blocks"));
+}
+
+#[test]
+fn losses_that_ran_away_are_written_and_read() {
+    let (trainer, _) = supernet();
+    let losses = vec![vec![f64::NAN, 0.5, f64::INFINITY], vec![f64::NEG_INFINITY, 1.0, 0.1 + 0.2]];
+    let mut state = trainer.search.unwrap();
+    (state.losses, state.costs) = (losses.clone(), vec![1.0; 3]);
+    state.candidates.truncate(3);
+    let same = |read: Vec<Vec<f64>>| {
+        let bits = |rows: &[Vec<f64>]| rows.concat().into_iter().map(f64::to_bits).collect::<Vec<_>>();
+        assert_eq!(bits(&read), bits(&losses));
+    };
+    let text = serde_json::to_string(&state).unwrap();
+    same(serde_json::from_str::<SearchState>(&text).unwrap().losses);
+    // Of three candidates one has a finite loss at all looks.
+    let told = report(&state, 3, 0.1).unwrap();
+    assert_eq!((told.chosen, told.mean_losses()[1]), (1, 0.75));
+    let text = serde_json::to_string(&told).unwrap();
+    same(serde_json::from_str::<SearchReport>(&text).unwrap().losses);
 }
 
 #[test]
