@@ -151,7 +151,9 @@ impl ConfigArgs {
             own = parsed(&text, &path.display().to_string())?;
         }
         for setting in &self.set {
-            merge(&mut own, parsed(&as_toml(setting)?, &format!("--set {setting}"))?);
+            let setting = parsed(&as_toml(setting)?, &format!("--set {setting}"))?;
+            drop_budget(&mut own, &setting);
+            merge(&mut own, setting);
         }
         let said = own.get("recipe").and_then(Value::as_str).map(str::to_owned);
         let mut preset = Preset::named(self.recipe.as_deref().or(said.as_deref()).unwrap_or("plain"))?;
@@ -170,6 +172,7 @@ impl ConfigArgs {
             agree(&own, &preset.schedule.name)?;
         }
         let mut all = Table::try_from(&preset).expect("a recipe holds numbers and words, which TOML can write");
+        drop_budget(&mut all, &own);
         merge(&mut all, own);
         all.remove("recipe");
         let config = RunConfig::deserialize(Value::Table(all).into_deserializer())
@@ -245,6 +248,17 @@ fn agree(own: &SchedulePreset, name: &str) -> Result<()> {
         }
         other => other,
     })
+}
+
+/// Takes a budget out of `under` where `over` has one in another unit: the run has one.
+fn drop_budget(under: &mut Table, over: &Table) {
+    let Some(over) = over.get("schedule").and_then(Value::as_table) else { return };
+    let Some(under) = under.get_mut("schedule").and_then(Value::as_table_mut) else { return };
+    for (key, others) in [("epochs", &["image_epochs"][..]), ("image_epochs", &["epochs", "released"])] {
+        if over.contains_key(key) {
+            others.iter().for_each(|other| drop(under.remove(*other)));
+        }
+    }
 }
 
 /// The keys of a run file, each of which is known.
@@ -355,6 +369,24 @@ mod tests {
             let again = ConfigArgs { config: Some(path), ..ConfigArgs::default() }.resolve().unwrap();
             assert_eq!(again, config);
         }
+    }
+
+    #[test]
+    fn a_budget_takes_the_place_of_one_in_another_unit() {
+        let resolve = |text: &str, set: &[&str]| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("run.toml");
+            std::fs::write(&path, text).unwrap();
+            let set = set.iter().map(|s| (*s).to_owned()).collect();
+            let schedule = ConfigArgs { config: Some(path), recipe: None, set }.resolve().unwrap().schedule;
+            (schedule.epochs, schedule.image_epochs)
+        };
+        let recipe = "recipe = 'auto_prog_deit_small'\n";
+        assert_eq!(resolve(recipe, &[]), (None, Some(100.0)));
+        let file = format!("{recipe}[schedule]\nepochs = 5.0\n");
+        assert_eq!(resolve(&file, &[]), (Some(5.0), None));
+        assert_eq!(resolve(&file, &["schedule.image_epochs=7.0"]), (None, Some(7.0)));
+        assert_eq!(resolve(recipe, &["schedule.image_epochs=7.0", "schedule.epochs=2.0"]), (Some(2.0), None));
     }
 
     #[test]

@@ -55,14 +55,24 @@ impl From<&SchedulePreset> for Fit {
     /// The settings as options.
     fn from(preset: &SchedulePreset) -> Self {
         let SchedulePreset {
-            base, patch, epochs, batch_size, step_batch, base_parts, crop, replay, early_batch, ..
+            base,
+            patch,
+            epochs,
+            image_epochs,
+            batch_size,
+            step_batch,
+            base_parts,
+            crop,
+            replay,
+            early_batch,
+            ..
         } = *preset;
         let released = preset.released;
         Self {
             base,
             patch,
             epochs,
-            image_epochs: None,
+            image_epochs,
             batch_size,
             step_batch,
             base_parts,
@@ -82,36 +92,47 @@ impl Fit {
     /// As [`Schedule::named`]; [`Error::Config`] also if a TOML table says otherwise than an option, or if `released` is
     /// asked of a schedule that has no released form.
     pub fn schedule(&self, name: &str, recipe: &SchedulePreset) -> Result<Schedule> {
+        self.resolve(name, recipe).map(|(_, schedule)| schedule)
+    }
+
+    /// [`Fit::schedule`], with the settings that make it.
+    pub(super) fn resolve(&self, name: &str, recipe: &SchedulePreset) -> Result<(SchedulePreset, Schedule)> {
         self.prog.check(name)?;
-        let preset = self.over(name, recipe);
+        let mut recipe = recipe.clone();
+        recipe.rename(Some(name));
+        if name.ends_with(".toml") && recipe.search.is_none() {
+            // What the options say of the search is said of the table's.
+            let SchedulePreset { base, patch, batch_size, .. } = self.over(&recipe);
+            let table = SchedulePreset { name: name.to_owned(), base, patch, batch_size, ..SchedulePreset::default() };
+            recipe.search = table.schedule()?.search().copied();
+        }
+        let preset = self.over(&recipe);
         if name.ends_with(".toml") {
             self.agrees_with(name, &SchedulePreset { step_batch: None, ..preset.clone() }.schedule()?)?;
         }
         let schedule = preset.schedule()?;
-        match self.image_epochs {
-            Some(epochs) => schedule.with_image_epochs(epochs),
-            None => Ok(schedule),
-        }
+        Ok((preset, schedule))
     }
 
     /// The options given, and where they are silent `recipe`'s.
-    pub(super) fn over(&self, name: &str, recipe: &SchedulePreset) -> SchedulePreset {
-        let mut recipe = recipe.clone();
-        recipe.rename(Some(name));
+    fn over(&self, recipe: &SchedulePreset) -> SchedulePreset {
+        let recipe = recipe.clone();
         SchedulePreset {
             base: self.base.or(recipe.base),
             patch: self.patch.or(recipe.patch),
             batch_size: self.batch_size.or(recipe.batch_size),
             step_batch: self.step_batch.or(recipe.step_batch),
             base_parts: self.base_parts.or(recipe.base_parts),
-            epochs: self.epochs.or(recipe.epochs),
+            // Each is a budget: one that is given takes the place of whichever the recipe has.
+            epochs: self.epochs.or(recipe.epochs.filter(|_| self.image_epochs.is_none())),
+            image_epochs: self.image_epochs.or(recipe.image_epochs.filter(|_| self.epochs.is_none() && !self.released)),
             crop: self.crop.or(recipe.crop),
             replay: self.replay.or(recipe.replay),
             early_batch: self.early_batch.or(recipe.early_batch),
             // A budget in passes is for the exact form.
             released: self.released || (recipe.released && self.image_epochs.is_none()),
             prog: self.prog.over(recipe.prog),
-            search: self.prog.search_over(recipe.search, name),
+            search: self.prog.search_over(recipe.search, &recipe.name),
             name: recipe.name,
         }
     }
@@ -188,6 +209,86 @@ mod tests {
         assert_eq!(fitted.stages()[0].crop, BandCrop::Lanczos);
         assert!((fitted.image_epochs() - 10.0).abs() < 1e-6);
         assert_eq!(schedule(&["constant", "--epochs", "3"]).expect("valid").epochs(), 3.0);
+    }
+
+    #[test]
+    fn the_settings_of_a_schedule_make_it_again() {
+        for words in [
+            &["constant", "--image-epochs", "3"][..],
+            &["efficient_train_pp", "--layers", "8", "--l-scale", "0.5", "--epochs", "40"],
+            &["efficient_train_pp", "--layers", "8", "--l-scale", "0.5", "--image-epochs", "50"],
+            &["efficient_train_pp", "--layers", "8", "--l-scale", "0.5", "--search-epochs", "1", "--epochs", "50"],
+            &[
+                "efficient_train_pp",
+                "--layers",
+                "8",
+                "--l-scale",
+                "0.5",
+                "--search-epochs",
+                "1",
+                "--image-epochs",
+                "50",
+            ],
+            // Of 200 epochs, which is what nobody said, the first stage would have too few.
+            &["auto_prog", "--search-epochs", "60", "--image-epochs", "300"],
+            &["auto_prog", "--search-epochs", "2", "--epochs", "100"],
+        ] {
+            let program = Program::try_parse_from(std::iter::once(&"program").chain(words)).expect("valid arguments");
+            let (settings, made) = program
+                .fit
+                .resolve(&program.name, &SchedulePreset::default())
+                .unwrap_or_else(|e| panic!("{words:?}: {e}"));
+            let text = toml::to_string(&settings).expect("numbers and words");
+            let read: SchedulePreset = toml::from_str(&text).expect("it was written");
+            let again = Fit::default().resolve(&read.name.clone(), &read).expect("it was valid");
+            assert_eq!(again, (settings, made.clone()), "{words:?}");
+            let searched = made.search().is_some();
+            for (option, passes) in [("--image-epochs", made.image_epochs()), ("--epochs", made.epochs())] {
+                let given = words.iter().position(|word| *word == option).map(|at| words[at + 1]);
+                if let Some(given) = given.filter(|_| option == "--image-epochs" || searched) {
+                    let given: f64 = given.parse().expect("a number");
+                    assert!((passes - given).abs() < 1e-6, "{words:?}: {passes} passes");
+                }
+            }
+        }
+        let recipe = crate::recipe::Preset::named("auto_prog_deit_small").expect("built in").schedule;
+        let schedule = |words: &[&str]| {
+            let program = Program::try_parse_from([&["program", "auto_prog"], words].concat()).expect("valid");
+            program.fit.schedule(&program.name, &recipe)
+        };
+        for words in [&[][..], &["--search-epochs", "2"]] {
+            assert!((schedule(words).expect("valid").image_epochs() - 100.0).abs() < 1e-6);
+        }
+        assert_eq!(schedule(&["--epochs", "7"]).expect("a budget for a budget").epochs(), 7.0);
+        let both = SchedulePreset { epochs: Some(3.0), image_epochs: Some(3.0), ..SchedulePreset::default() };
+        assert!(both.schedule().unwrap_err().to_string().starts_with("schedule.image_epochs: "));
+    }
+
+    #[test]
+    fn a_table_s_search_is_not_overruled_in_silence() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let stages = "[[stage]]\nuntil = 0.5\nband = 64\nmagnitude = 1\ndepth = 2\n\
+                      [[stage]]\nuntil = 1\nband = 64\nmagnitude = 1\ndepth = 4\n";
+        let head = "base = 64\npatch = 16\ncrop = 'lanczos'\nepochs = 9.0\nbatch_size = 8\n";
+        let write = |name: &str, search: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, format!("{head}{search}{stages}")).expect("written");
+            path.to_str().expect("a plain name").to_owned()
+        };
+        let plain = write("plain.toml", "");
+        let search = schedule(&[&plain, "--search-epochs", "1"]).expect("valid").search().copied();
+        assert_eq!(search.map(|search| (search.epochs, search.probe)), Some((1.0, 1024)));
+        let own = write("own.toml", "[search]\nepochs = 1.5\nprobe = 64\ncost = 'flops'\n");
+        let expected = schedule(&[&own]).expect("valid");
+        assert_eq!(expected.search().map(|search| (search.epochs, search.probe)), Some((1.5, 64)));
+        // What the table says too may be said.
+        let same = schedule(&[&own, "--search-cost", "flops", "--epochs", "9"]).expect("valid");
+        assert_eq!(same, expected);
+        let error = schedule(&[&own, "--search-epochs", "1"]).expect_err("the table differs").to_string();
+        assert!(
+            error.contains("epochs 1, probe 64") && error.contains("own.toml has a [search] with epochs 1.5"),
+            "{error}"
+        );
     }
 
     #[test]

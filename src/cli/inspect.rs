@@ -198,11 +198,8 @@ fn fitted(name: &str, args: &Args) -> Result<(Preset, Schedule)> {
     let mut preset = Preset::named(name)?;
     preset.transform = args.transform.apply(preset.transform)?;
     let name = args.schedule.as_ref().unwrap_or(&preset.schedule.name).clone();
-    let schedule = args.fit.schedule(&name, &preset.schedule)?;
-    preset.schedule = args.fit.over(&name, &preset.schedule);
-    if args.fit.image_epochs.is_some() {
-        preset.schedule.epochs = Some(schedule.epochs());
-    }
+    let (settings, schedule) = args.fit.resolve(&name, &preset.schedule)?;
+    preset.schedule = settings;
     preset.transform.check_schedule(&schedule)?;
     Ok((preset, schedule))
 }

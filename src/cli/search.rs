@@ -193,6 +193,13 @@ impl Args {
         self.input.apply(&mut config.loader);
         config.transform = self.decoding.apply(self.transform.apply(config.transform)?);
         let schedule = &mut config.schedule;
+        // The growth of the model is not searched for here, and neither is it trained.
+        schedule.search = None;
+        if schedule.image_epochs.is_some() {
+            // The budget of a search is compute: what these passes cost under the schedule that they are of.
+            let of_recipe = schedule.schedule()?;
+            (schedule.epochs, schedule.image_epochs) = (Some(of_recipe.epochs()), None);
+        }
         if schedule.name.ends_with(".toml") {
             let table = schedule.schedule()?;
             schedule.record(&table);
@@ -200,7 +207,7 @@ impl Args {
         }
         // The form of the schedule is what is searched; the settings say what all trials have in common.
         (schedule.name, schedule.released) = ("constant".into(), false);
-        (schedule.prog, schedule.search) = (None, None);
+        schedule.prog = None;
         let own = &self.budget;
         schedule.base = own.base.or(schedule.base);
         schedule.patch = own.patch.or(schedule.patch);
@@ -254,5 +261,30 @@ impl Searching {
                 .or(before.map(|before| before.fine_tune))
                 .unwrap_or(FINE_TUNE.min(1.0 / stages as f64)),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn a_budget_in_passes_is_what_they_cost() {
+        let epochs = |words: &[&str]| {
+            let all = [&["program", "--train", "images", "--recipe", "auto_prog_deit_small"], words].concat();
+            let (config, options) =
+                Program::try_parse_from(all).expect("valid arguments").args.resolve().expect("valid");
+            assert_eq!((config.schedule.epochs, config.schedule.image_epochs), (Some(options.epochs), None));
+            options.epochs
+        };
+        assert!((epochs(&[]) - 52.891).abs() < 1e-3);
+        assert_eq!(epochs(&["--epochs", "7"]), 7.0);
     }
 }

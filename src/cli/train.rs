@@ -225,11 +225,8 @@ fn minutes(text: &str) -> std::result::Result<f64, String> {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut config = args.resolve()?;
     args.fit.prog.fill_depth(&mut config.schedule, config.train.depth()? as u32);
-    let schedule = args.fit.schedule(&config.schedule.name.clone(), &config.schedule)?;
-    config.schedule = args.fit.over(&config.schedule.name, &config.schedule);
-    if args.fit.image_epochs.is_some() {
-        config.schedule.epochs = Some(schedule.epochs());
-    }
+    let (settings, schedule) = args.fit.resolve(&config.schedule.name, &config.schedule)?;
+    config.schedule = settings;
     config.schedule.record(&schedule);
     Job::new(config, schedule, args.resume)?.run()
 }

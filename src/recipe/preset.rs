@@ -62,9 +62,14 @@ pub struct SchedulePreset {
     /// [`Options::patch`], in pixels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch: Option<u32>,
-    /// [`Options::epochs`]: the budget in equivalent epochs.
+    /// [`Options::epochs`]: the budget in equivalent epochs; where the schedule is searched, in passes over the data. Where depth
+    /// grows with the band it is the budget before that, since stages keep their images ([`Schedule::deepening`]).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epochs: Option<f64>,
+    /// The budget in passes over the data, of whatever schedule comes of the other settings ([`Schedule::with_image_epochs`]);
+    /// not with `epochs` or `released`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_epochs: Option<f64>,
     /// [`Options::batch_size`], on each rank.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_size: Option<usize>,
@@ -102,6 +107,7 @@ impl Default for SchedulePreset {
             base: None,
             patch: None,
             epochs: None,
+            image_epochs: None,
             batch_size: None,
             step_batch: None,
             base_parts: None,
@@ -176,15 +182,21 @@ impl SchedulePreset {
             let batch = first.effective_batch();
             self.batch_size = rest.iter().all(|stage| stage.effective_batch() == batch).then_some(batch);
             (self.base, self.patch) = (Some(schedule.base()), Some(schedule.patch()));
-            self.epochs = Some(schedule.epochs());
+            (self.epochs, self.image_epochs) = (Some(schedule.epochs()), None);
         }
     }
 
-    /// The schedule. Of a TOML table all but `epochs` is the table's own: the budget belongs to the run.
+    /// The schedule. Of a TOML table all but the budget is the table's own: that belongs to the run.
     ///
     /// # Errors
-    /// As [`Schedule::named`], and if `released` is asked of a schedule that has no released form.
+    /// As [`Schedule::named`]; [`Error::Config`] also if `released` is asked of a schedule that has no released form, if there are
+    /// two budgets, or if a table has a search that is another.
     pub fn schedule(&self) -> Result<Schedule> {
+        if self.image_epochs.is_some() && (self.epochs.is_some() || self.released) {
+            let other = if self.released { "released" } else { "epochs" };
+            let reason = format!("there is a budget in {other} as well; give one of them");
+            return Err(Error::config("schedule.image_epochs", reason));
+        }
         let options = self.options();
         let mut schedule = Schedule::named(&self.name, &options)?;
         let table = self.name.ends_with(".toml");
@@ -194,12 +206,22 @@ impl SchedulePreset {
         if let Some(prog) = self.prog.filter(|_| !table && schedule.name() != "auto_prog") {
             schedule = schedule.deepening(prog.depth, prog.l_scale)?;
         }
-        if let Some(epochs) = self.epochs.filter(|_| table) {
-            schedule = schedule.with_epochs(epochs)?;
+        if let Some((own, other)) = schedule.search().zip(self.search.as_ref()).filter(|(own, other)| own != other) {
+            let name = &self.name;
+            let reason = format!("{other}, but {name} has a [search] with {own}; change it there");
+            return Err(Error::config("schedule.search", reason));
         }
-        match self.search {
-            Some(search) => schedule.searched(search),
-            None => Ok(schedule),
+        match self.search.filter(|_| schedule.search().is_none()) {
+            Some(search) => {
+                // A table's own budget holds where nobody gives another.
+                let own = if table { schedule.epochs() } else { options.epochs };
+                schedule.searched_for(search, self.image_epochs.or(self.epochs).unwrap_or(own))
+            }
+            None => match (self.image_epochs, self.epochs.filter(|_| table)) {
+                (Some(passes), _) => schedule.with_image_epochs(passes),
+                (None, Some(epochs)) => schedule.with_epochs(epochs),
+                (None, None) => Ok(schedule),
+            },
         }
     }
 }
