@@ -5,11 +5,12 @@ use super::live::{self, Live, Subject};
 use super::machine::Machine;
 use super::report;
 use super::transform;
+use crate::augment::Policy;
 use crate::batch::Batch;
 use crate::engine::{EngineOptions, Engines};
 use crate::error::{Error, Result};
 use crate::loader::{BadFile, Loader, OnBadFile, State};
-use crate::recipe::{Recipe, TrainPreset};
+use crate::recipe::{Magnitude, Recipe, TrainPreset};
 use crate::schedule::{LearningRate, Schedule, Stage, StageReplay};
 use crate::source::Source;
 use crate::train::{
@@ -201,7 +202,6 @@ impl Job {
                 let reason = "a run is there already; go on with --resume, or choose another --out";
                 return Err(Error::Checkpoint { path: last, reason: reason.into() });
             }
-            let band = self.schedule.stages()[0].side();
             let config = self.config.clone();
             let mut trainer = Trainer::for_schedule(config, &self.schedule, self.threads, &Device::flex())?;
             if let Some(path) = &self.settings.train.init {
@@ -212,7 +212,10 @@ impl Job {
                     eprintln!("           but for the head, which is of {classes} other classes and begins anew");
                 }
                 if let Some(side) = interpolated_from {
-                    eprintln!("           positions interpolated from images of {side} px to {band}");
+                    eprintln!(
+                        "           positions interpolated from images of {side} px to {}",
+                        trainer.model().band()
+                    );
                 }
             }
             return Ok((trainer, None));
@@ -266,8 +269,17 @@ impl Job {
     /// Training images to compare candidates by: in an order of their own, not mixed, the same at every pass.
     fn probe(&self, stage: &Stage) -> Result<Pass<'static>> {
         const ORDER: u64 = 0x7072_6f62_6500_0000;
-        let stage = Stage { replay: StageReplay::OFF, accumulate: 1, ..stage.clone() };
-        let recipe = Recipe { mix: None, repeats: 1, ..self.recipe.clone() };
+        // One strength for a stage, wherever in the run its images are looked at: that of its end.
+        let last = self.schedule.stages().last().expect("a schedule has stages").magnitude;
+        let magnitude = self.recipe.magnitude_at(stage, last, stage.end);
+        let stage = Stage { replay: StageReplay::OFF, accumulate: 1, magnitude, ..stage.clone() };
+        let recipe = Recipe {
+            mix: None,
+            repeats: 1,
+            magnitude: Magnitude::Stage,
+            augment: self.recipe.augment.clone().map(Policy::without_magnitude),
+            ..self.recipe.clone()
+        };
         let builder =
             Loader::builder(self.train.clone(), Schedule::fixed(stage)).recipe(recipe).seed(self.config.seed ^ ORDER);
         let builder = builder.engines(self.engines.clone()).workers(self.workers).on_bad_file(self.on_bad_file);

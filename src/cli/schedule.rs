@@ -270,6 +270,7 @@ fn json(schedule: &Schedule, dataset_len: Option<u64>) -> serde_json::Value {
     serde_json::json!({
         "name": schedule.name(), "base": schedule.base(), "patch": schedule.patch(), "epochs": schedule.epochs(),
         "image_epochs": schedule.image_epochs(), "relative_compute": schedule.relative_compute(), "stages": stages,
+        "search": schedule.search(),
     })
 }
 
@@ -280,7 +281,10 @@ fn chart(schedule: &Schedule) -> Chart {
         points.extend(stages.last().map(|stage| (stage.end, value(stage))));
         Series { color: Some(color), ..Series::new(name, Style::Step, points) }
     };
-    let x_label = "share of the run's compute consumed";
+    let x_label = match schedule.search() {
+        Some(_) => "share of the run's images consumed",
+        None => "share of the run's compute consumed",
+    };
     let base = f64::from(schedule.base());
     let panel = |title: &str, y_label: &str, series, references, notes| Panel {
         title: title.into(),

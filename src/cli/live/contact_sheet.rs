@@ -18,6 +18,8 @@ const TILE: u32 = 112;
 pub(super) struct Images {
     pub(super) step: u64,
     stage: usize,
+    /// Whether a supernet is trained.
+    search: bool,
     /// `(N, 3, B, B)`, normalised.
     pixels: Vec<f32>,
     side: usize,
@@ -55,12 +57,16 @@ impl Images {
         Some(Self {
             step,
             stage: stage.index,
+            search: stage.growth.search,
             pixels: batch.images.as_slice()[..shown * 3 * side * side].to_vec(),
             side,
             captions: batch.labels[..shown].iter().map(caption).collect(),
-            title: match first {
-                true => format!("stage {}: its first images", stage.index + 1),
-                false => format!("stage {}: images of step {step}", stage.index + 1),
+            title: {
+                let search = if stage.growth.search { ", search" } else { "" };
+                match first {
+                    true => format!("stage {}{search}: its first images", stage.index + 1),
+                    false => format!("stage {}{search}: images of step {step}", stage.index + 1),
+                }
             },
             subtitle: "as the model sees them, normalisation undone".to_owned(),
             label: [
@@ -78,7 +84,7 @@ impl Images {
 
     /// What the sheet's file is called.
     pub(super) fn name(&self) -> String {
-        format!("stage-{:02}.png", self.stage + 1)
+        format!("stage-{:02}{}.png", self.stage + 1, if self.search { "-search" } else { "" })
     }
 
     /// Draws them as a PNG.

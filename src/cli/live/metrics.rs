@@ -152,7 +152,12 @@ impl Collector for Source {
         gauge("bandfeed_stage", "Index of the schedule's stage, from 0", None, f.stage as f64)?;
         let (pixels, ratio) = (Unit::Other("pixels".to_owned()), Unit::Other("ratio".to_owned()));
         gauge("bandfeed_band", "Side of the images that the model sees", Some(&pixels), f64::from(f.band))?;
-        gauge("bandfeed_progress", "Share of the run's compute consumed", Some(&ratio), f.progress)?;
+        gauge(
+            "bandfeed_progress",
+            "Share of the run's compute consumed; of its images where sizes are searched",
+            Some(&ratio),
+            f.progress,
+        )?;
         if let Some(magnitude) = f.magnitude {
             gauge("bandfeed_magnitude", "RandAugment's mean magnitude, 0 to 10", None, magnitude)?;
         }

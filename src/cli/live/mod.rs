@@ -151,8 +151,6 @@ pub(crate) struct Live {
     sheet_due: bool,
     /// Where the contact sheets go.
     sheets: PathBuf,
-    /// Whether sizes are chosen while training.
-    searched: bool,
     /// Optimiser steps of this process.
     steps: u64,
     begun: Instant,
@@ -191,7 +189,6 @@ impl Live {
             validation,
             sheet_due: false,
             sheets,
-            searched: schedule.search().is_some(),
             steps: 0,
             begun: Instant::now(),
             spent: Duration::ZERO,
@@ -230,7 +227,7 @@ impl Live {
             self.standing.segments.len(),
             stage.start * 100.0,
             stage.end * 100.0,
-            if self.searched { "images" } else { "compute" },
+            self.standing.clock,
             stage.band,
             if stage.band == stage.base { "the whole image".to_owned() } else { stage.crop.to_string() },
             match stage.growth.depth {
@@ -340,7 +337,7 @@ impl Live {
                 .with("search/side", f64::from(choice.side))
                 .with("search/exponent", r.exponent)
                 .with("search/seconds", r.seconds);
-            board.scalars(r.step, scalars);
+            board.scalars(last_step(r.step), scalars);
         }
     }
 
@@ -407,7 +404,8 @@ impl Watch for Live {
             let Some(board) = &live.board else { return };
             let magnitude = live.standing.follows_magnitude.then_some(batch.magnitude);
             // Where a run goes on in the middle of a stage, these are not its first images.
-            let same = |total: &&StageTotal| (total.stage, total.band) == (batch.stage.index, batch.stage.band);
+            let key = (batch.stage.index, batch.stage.band, batch.stage.growth.search);
+            let same = |total: &&StageTotal| (total.stage, total.band, total.search) == key;
             let first = trainer.history().stages.iter().find(same).is_none_or(|total| total.steps == 0);
             let Some(images) = Images::of(batch, trainer.steps(), first, &live.classes, magnitude) else { return };
             if first || !live.sheets.join(images.name()).exists() {
@@ -552,6 +550,26 @@ mod tests {
         assert_eq!((shown(folder.path(), "train/loss"), shown(folder.path(), "train/grad_norm")), (2, 1));
         let events = read(&folder.path().join("log.jsonl")).unwrap();
         assert!(matches!(events[..], [Event::Step { skipped: false, .. }, Event::Step { skipped: true, .. }]));
+    }
+
+    #[test]
+    fn a_choice_stays_in_the_files_of_a_run_that_goes_on_right_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut live = live(folder.path(), None);
+        (0..5).for_each(|step| live.step(&report(step, false)));
+        let told = serde_json::json!({
+            "step": 5, "progress": 0.1, "begin": 0.0, "stage": 0, "candidates": [{ "side": 32, "depth": 2 }],
+            "losses": [["NaN"], [1.5]], "costs": [1.0], "exponent": -0.5, "chosen": 0, "seconds": 2.0, "flops": 1e9,
+        });
+        live.searched(&serde_json::from_value(told).unwrap());
+        live.close().unwrap();
+        let recipe = Recipe::default();
+        let sheets = Sheets { mean: recipe.mean, std: recipe.std, folder: folder.path().join("sheets") };
+        Board::open(&folder.path().join("tensorboard"), 5, sheets).unwrap().close().unwrap();
+        assert_eq!((shown(folder.path(), "train/loss"), shown(folder.path(), "search/depth")), (5, 1));
+        Log::open(folder.path(), 5).unwrap().close().unwrap();
+        let events = read(&folder.path().join("log.jsonl")).unwrap();
+        assert!(matches!(events.last(), Some(Event::Search { report }) if report.losses[0][0].is_nan()), "{events:?}");
     }
 
     #[test]

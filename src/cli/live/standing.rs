@@ -10,13 +10,15 @@ use std::time::Instant;
 const RECENT: usize = 30;
 
 pub(super) struct Standing {
-    /// Start and end of each stage in shares of the compute, and its band.
+    /// What shares of the run are shares of: its compute, or where sizes are searched its images.
+    pub(super) clock: &'static str,
+    /// Start and end of each stage in shares of the run, and its band.
     pub(super) segments: Vec<(f64, f64, u32)>,
     pub(super) stage: Option<Stage>,
     /// Of the last step, from 0.
     pub(super) step: u64,
     pub(super) epoch: u64,
-    /// Share of compute before the last step.
+    /// Share of the run before the last step.
     pub(super) progress: f64,
     /// RandAugment's magnitude in the last step, where the policy follows one.
     pub(super) magnitude: Option<f64>,
@@ -27,7 +29,7 @@ pub(super) struct Standing {
     pub(super) top1: Option<f64>,
     pub(super) best: Option<f64>,
     begun: Instant,
-    /// Share of compute at the first step of this process.
+    /// Share of the run at the first step of this process.
     from: Option<f64>,
     recent: VecDeque<Recent>,
 }
@@ -53,6 +55,7 @@ pub(super) struct Lately {
 impl Standing {
     pub(super) fn new(schedule: &Schedule, history: &History, follows_magnitude: bool) -> Self {
         Self {
+            clock: if schedule.search().is_some() { "images" } else { "compute" },
             segments: schedule.stages().iter().map(|s| (s.start, s.end, s.band)).collect(),
             stage: None,
             step: 0,
@@ -111,7 +114,7 @@ impl Standing {
         Lately { images_per_second: images as f64 / seconds, wait: wait / seconds, input }
     }
 
-    /// By share of compute: a step costs as its band does.
+    /// By share of compute: a step costs as its band does. Where images are counted it is too early at first.
     pub(super) fn eta(&self) -> String {
         let done = self.progress - self.from.unwrap_or(self.progress);
         if done <= 0.0 {

@@ -158,7 +158,7 @@ fn screen(s: &Standing, usage: &Usage, cores: usize, width: usize) -> Vec<Line> 
     lines.push(
         now.and(Style::Plain, "   ")
             .and(Style::Strong, format!("{:.0} %", s.progress * 100.0))
-            .and(Style::Plain, format!(" of the compute, ETA {}   epoch {}, step {}", s.eta(), s.epoch, s.step)),
+            .and(Style::Plain, format!(" of the {}, ETA {}   epoch {}, step {}", s.clock, s.eta(), s.epoch, s.step)),
     );
 
     let loss = s.loss.map_or("-".to_owned(), |loss| format!("{loss:.3}"));
