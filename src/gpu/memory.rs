@@ -343,6 +343,31 @@ mod tests {
     }
 
     #[test]
+    fn memory_of_a_device_that_its_owner_has_ended_is_let_go_in_silence() {
+        let own = own_device();
+        let (adapter, _) = super::super::adapter::choose(Some(&own.report().name)).unwrap();
+        let descriptor = wgpu::DeviceDescriptor::default();
+        // Nobody listens to its errors: one that no call tells is a panic.
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
+        let shared = Device::share(&adapter, device.clone(), queue).unwrap();
+        let from = shared.buffer(1024, STORAGE).unwrap();
+        let written = shared.staging(1024, |view| view.slice(..).fill(1)).unwrap();
+        let mut readback = Readback::new(&shared, 1024).unwrap();
+        let mut encoder = shared.raw().0.create_command_encoder(&Default::default());
+        readback.copy(&mut encoder, &from);
+        shared.raw().1.submit([encoder.finish()]);
+        readback.request();
+        shared.wait(None).unwrap();
+        assert!(shared.ask().is_ok());
+        device.destroy();
+        let error = shared.ask().unwrap_err().to_string();
+        assert!(error.contains("the device is lost"), "{error}");
+        written.used();
+        drop(readback);
+        assert!(shared.staging(1024, |_| {}).is_err() && shared.download(&from, 16).is_err());
+    }
+
+    #[test]
     fn buffers_are_used_again_and_forgotten_when_no_request_fits_them() {
         let device = own_device();
         let pooled = || device.pool().free.len();
