@@ -72,6 +72,8 @@ struct Notes<'a> {
     at: StopAt,
     steps: Vec<StepReport>,
     searches: Vec<SearchReport>,
+    /// Steps taken, blocks and side of the model before each evaluation.
+    evaluated: Vec<(u64, Candidate)>,
     /// Stage and images of each batch.
     batches: Vec<(Stage, Vec<u32>)>,
 }
@@ -79,6 +81,9 @@ struct Notes<'a> {
 impl Watch for Notes<'_> {
     fn batch(&mut self, batch: &Batch, _trainer: &Trainer) {
         self.batches.push((batch.stage.clone(), batch.indices.clone()));
+        if matches!(self.at, StopAt::Batch(number) if number == batch.step) {
+            self.stop.store(true, Ordering::Relaxed);
+        }
     }
     fn step(&mut self, report: &StepReport) {
         self.steps.push(report.clone());
@@ -87,6 +92,8 @@ impl Watch for Notes<'_> {
         }
     }
     fn epoch(&mut self, trainer: &Trainer) {
+        let size = Candidate { side: trainer.model().band(), depth: trainer.depth() as u32 };
+        self.evaluated.push((trainer.steps(), size));
         if matches!(self.at, StopAt::Evaluation(steps) if steps == trainer.steps()) {
             self.stop.store(true, Ordering::Relaxed);
         }
@@ -101,6 +108,8 @@ impl Watch for Notes<'_> {
 enum StopAt {
     /// Before the step of this number.
     Step(u64),
+    /// After the step that the batch of this number is of, asked for before that is full.
+    Batch(u64),
     /// Before the pass over the validation images after so many steps.
     Evaluation(u64),
     Nowhere,
@@ -115,7 +124,8 @@ fn go_on<'a>(
     at: StopAt,
     is_evaluated: bool,
 ) -> Notes<'a> {
-    let mut notes = Notes { stop, at, steps: Vec::new(), searches: Vec::new(), batches: Vec::new() };
+    let mut notes =
+        Notes { stop, at, steps: Vec::new(), searches: Vec::new(), evaluated: Vec::new(), batches: Vec::new() };
     let checkpoints = Some(Checkpoints { every: None, ..Checkpoints::new(folder) });
     let (mut probe, mut pass) = (|stage: &Stage| probe(stage), |stage: &Stage| validation(stage));
     let validation = is_evaluated.then_some(&mut pass as &mut dyn Validation);
@@ -241,12 +251,15 @@ fn where_a_search_ends_does_not_hang_on_where_steps_end() {
         let due = (search.begin + 0.7 / 8.0) * plain.len() as f64;
         assert!((before as f64 - due) > -1e-6 && (before as f64 - due) < 5.0, "{before} images, due {due}");
     }
-    // Steps in a search, with a choice, and in a growth; passes over the validation images that a stop gave up.
+    assert!(whole.history().evaluations.len() > 3);
+    // Steps in a search, with a choice, and in a growth; within a step; passes over the validation images that a stop gave up.
     let evaluations = whole.history().evaluations.iter().take(3).map(|e| StopAt::Evaluation(e.step));
-    for at in [5, 6, 17, 29].map(StopAt::Step).into_iter().chain(evaluations) {
+    let batches = [2, 14].map(StopAt::Batch);
+    for at in [5, 6, 17, 29].map(StopAt::Step).into_iter().chain(batches).chain(evaluations) {
         let stop = AtomicBool::new(false);
         let mut first = start(&schedule, &config);
         go_on(&mut first, &schedule, None, folder.path(), &stop, at, true);
+        assert!(first.steps() < whole.steps(), "{at:?} was not met");
         let last = folder.path().join("last.safetensors");
         let (mut second, state) = Trainer::load::<State>(&last, config.clone(), 1, &Device::flex()).unwrap();
         let stop = AtomicBool::new(false);
@@ -274,6 +287,7 @@ fn an_evaluation_with_a_choice_is_of_the_chosen_network() {
     assert!(!notes.searches.is_empty());
     for search in &notes.searches {
         assert!(bands.contains(&(search.step, search.choice().side)), "{search:?} {bands:?}");
+        assert!(notes.evaluated.contains(&(search.step, search.choice())), "{search:?} {:?}", notes.evaluated);
     }
 }
 
@@ -299,35 +313,34 @@ fn a_search_that_ends_with_its_stage_is_decided_all_the_same() {
 
 #[test]
 fn what_was_learnt_is_saved_before_a_search_fails() {
-    let schedule = schedule(TokensBy::Band, flops());
-    let config = config(MoGrow::NewOnly, GrowthMoments::Carry);
-    let folder = tempfile::tempdir().unwrap();
-    let mut trainer = start(&schedule, &config);
-    let mut passes = 0;
-    let mut failing = |stage: &Stage| {
-        passes += 1;
-        if passes < 3 {
-            probe(stage)
-        } else {
-            Err(bandfeed::Error::Config { what: "probe".into(), reason: "the disk is gone".into() })
-        }
-    };
-    let stop = AtomicBool::new(false);
-    let checkpoints = Some(Checkpoints { every: None, ..Checkpoints::new(folder.path()) });
-    let run = Run { validation: None, checkpoints, stop: &stop, watch: &mut () };
-    let search = AutoProg { schedule: &schedule, probe: &mut failing };
-    let error = fit_with_search(&mut trainer, &mut loader(&schedule, None), run, search).unwrap_err();
-    assert!(error.to_string().contains("the disk is gone"), "{error}");
-    // Looks are due after 3, 6, 9 and 12 steps of the pass.
-    assert_eq!(trainer.steps(), 9);
-    let last = folder.path().join("last.safetensors");
-    let (mut second, state) = Trainer::load::<State>(&last, config.clone(), 1, &Device::flex()).unwrap();
-    assert_eq!(second.steps(), 9);
-    let mut whole = start(&schedule, &config);
-    let stop = AtomicBool::new(false);
-    go_on(&mut second, &schedule, Some(state), folder.path(), &stop, StopAt::Nowhere, false);
-    go_on(&mut whole, &schedule, None, folder.path(), &stop, StopAt::Nowhere, false);
-    assert_eq!(saved(&second), saved(&whole));
+    // Looks are due after 3, 6, 9 and 12 steps of six images; of ten in two batches the second and the third come within a step.
+    for (batch_size, base_parts, begins) in [(6, 1, 6), (10, 2, 3)] {
+        let schedule = schedule_of(TokensBy::Band, flops(), batch_size, base_parts);
+        let config = config(MoGrow::NewOnly, GrowthMoments::Carry);
+        let folder = tempfile::tempdir().unwrap();
+        let mut trainer = start(&schedule, &config);
+        let mut passes = 0;
+        let mut failing = |stage: &Stage| {
+            passes += 1;
+            let error = bandfeed::Error::Config { what: "probe".into(), reason: "the disk is gone".into() };
+            if passes == 2 { Err(error) } else { probe(stage) }
+        };
+        let stop = AtomicBool::new(false);
+        let checkpoints = Some(Checkpoints { every: None, ..Checkpoints::new(folder.path()) });
+        let run = Run { validation: None, checkpoints, stop: &stop, watch: &mut () };
+        let search = AutoProg { schedule: &schedule, probe: &mut failing };
+        let error = fit_with_search(&mut trainer, &mut loader(&schedule, None), run, search).unwrap_err();
+        assert!(error.to_string().contains("the disk is gone"), "{error}");
+        assert_eq!(trainer.steps(), begins);
+        let last = folder.path().join("last.safetensors");
+        let (mut second, state) = Trainer::load::<State>(&last, config.clone(), 1, &Device::flex()).unwrap();
+        assert_eq!(second.steps(), begins);
+        let mut whole = start(&schedule, &config);
+        let stop = AtomicBool::new(false);
+        go_on(&mut second, &schedule, Some(state), folder.path(), &stop, StopAt::Nowhere, false);
+        go_on(&mut whole, &schedule, None, folder.path(), &stop, StopAt::Nowhere, false);
+        assert_eq!(saved(&second), saved(&whole));
+    }
 }
 
 #[test]

@@ -239,9 +239,7 @@ fn agree(own: &SchedulePreset, name: &str) -> Result<()> {
     if !name.ends_with(".toml") {
         return Ok(());
     }
-    let table =
-        SchedulePreset { base: own.base, patch: own.patch, batch_size: own.batch_size, ..SchedulePreset::default() };
-    let table = SchedulePreset { name: name.to_owned(), ..table }.schedule()?;
+    let table = SchedulePreset { name: name.to_owned(), ..own.clone() }.table()?;
     Fit::from(own).agrees_with(name, &table).map_err(|error| match error {
         Error::Config { what, reason } => {
             Error::config(format!("schedule.{}", what.trim_start_matches("--").replace('-', "_")), reason)

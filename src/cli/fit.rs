@@ -18,7 +18,7 @@ pub struct Fit {
     /// Budget in equivalent epochs: the compute of this many passes at the base size [default: the recipe's, or 200].
     #[arg(long, value_name = "E", conflicts_with = "image_epochs")]
     pub epochs: Option<f64>,
-    /// Budget in passes over the data at whatever size: EfficientTrain's nominal epochs T.
+    /// Budget in passes over the data at whatever size: EfficientTrain's nominal epochs T [default: the recipe's].
     #[arg(long, value_name = "T")]
     pub image_epochs: Option<f64>,
     /// Images behind one optimiser step, on each rank [default: the recipe's, or 256]. With --step-batch, the most images at
@@ -102,13 +102,11 @@ impl Fit {
         recipe.rename(Some(name));
         if name.ends_with(".toml") && recipe.search.is_none() {
             // What the options say of the search is said of the table's.
-            let SchedulePreset { base, patch, batch_size, .. } = self.over(&recipe);
-            let table = SchedulePreset { name: name.to_owned(), base, patch, batch_size, ..SchedulePreset::default() };
-            recipe.search = table.schedule()?.search().copied();
+            recipe.search = self.over(&recipe).table()?.search().copied();
         }
         let preset = self.over(&recipe);
         if name.ends_with(".toml") {
-            self.agrees_with(name, &SchedulePreset { step_batch: None, ..preset.clone() }.schedule()?)?;
+            self.agrees_with(name, &preset.table()?)?;
         }
         let schedule = preset.schedule()?;
         Ok((preset, schedule))
@@ -125,7 +123,7 @@ impl Fit {
             base_parts: self.base_parts.or(recipe.base_parts),
             // Each is a budget: one that is given takes the place of whichever the recipe has.
             epochs: self.epochs.or(recipe.epochs.filter(|_| self.image_epochs.is_none())),
-            image_epochs: self.image_epochs.or(recipe.image_epochs.filter(|_| self.epochs.is_none() && !self.released)),
+            image_epochs: self.image_epochs.or(recipe.image_epochs.filter(|_| self.epochs.is_none())),
             crop: self.crop.or(recipe.crop),
             replay: self.replay.or(recipe.replay),
             early_batch: self.early_batch.or(recipe.early_batch),
@@ -213,6 +211,18 @@ mod tests {
 
     #[test]
     fn the_settings_of_a_schedule_make_it_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("own.toml");
+        // Its own budget is too small for its search; that of a run is not.
+        let stage =
+            |until: f64, depth: u32| format!("[[stage]]\nuntil = {until}\nband = 64\nmagnitude = 1\ndepth = {depth}\n");
+        let text =
+            format!("base = 64\npatch = 16\nepochs = 20\n[search]\nepochs = 60\n{}{}", stage(0.5, 2), stage(1.0, 4));
+        std::fs::write(&path, text).expect("written");
+        let table = path.to_str().expect("a plain name").to_owned();
+        assert!(
+            schedule(&[&table]).expect_err("too small").to_string().contains("the shortest growth stage has 10.00")
+        );
         for words in [
             &["constant", "--image-epochs", "3"][..],
             &["efficient_train_pp", "--layers", "8", "--l-scale", "0.5", "--epochs", "40"],
@@ -232,16 +242,21 @@ mod tests {
             // Of 200 epochs, which is what nobody said, the first stage would have too few.
             &["auto_prog", "--search-epochs", "60", "--image-epochs", "300"],
             &["auto_prog", "--search-epochs", "2", "--epochs", "100"],
+            &[&table, "--epochs", "400"],
+            &[&table, "--image-epochs", "400"],
+            &[&table, "--image-epochs", "400", "--search-epochs", "60"],
         ] {
             let program = Program::try_parse_from(std::iter::once(&"program").chain(words)).expect("valid arguments");
             let (settings, made) = program
                 .fit
                 .resolve(&program.name, &SchedulePreset::default())
                 .unwrap_or_else(|e| panic!("{words:?}: {e}"));
-            let text = toml::to_string(&settings).expect("numbers and words");
+            let mut written = settings.clone();
+            written.record(&made);
+            let text = toml::to_string(&written).expect("numbers and words");
             let read: SchedulePreset = toml::from_str(&text).expect("it was written");
-            let again = Fit::default().resolve(&read.name.clone(), &read).expect("it was valid");
-            assert_eq!(again, (settings, made.clone()), "{words:?}");
+            let (again, the_same) = Fit::default().resolve(&read.name, &read).expect("it was valid");
+            assert_eq!((again, &the_same), (written, &made), "{words:?}");
             let searched = made.search().is_some();
             for (option, passes) in [("--image-epochs", made.image_epochs()), ("--epochs", made.epochs())] {
                 let given = words.iter().position(|word| *word == option).map(|at| words[at + 1]);
@@ -260,6 +275,8 @@ mod tests {
             assert!((schedule(words).expect("valid").image_epochs() - 100.0).abs() < 1e-6);
         }
         assert_eq!(schedule(&["--epochs", "7"]).expect("a budget for a budget").epochs(), 7.0);
+        let released = schedule(&["--released"]).expect_err("the recipe has a budget in passes").to_string();
+        assert!(released.starts_with("schedule.image_epochs: released"), "{released}");
         let both = SchedulePreset { epochs: Some(3.0), image_epochs: Some(3.0), ..SchedulePreset::default() };
         assert!(both.schedule().unwrap_err().to_string().starts_with("schedule.image_epochs: "));
     }

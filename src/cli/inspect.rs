@@ -158,7 +158,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             page.table(&head.iter().map(String::as_str).collect::<Vec<_>>(), &rows);
         }
         page.small_heading("Schedule");
-        page.table(&words::STAGE_HEAD, &words::stage_rows(&preset.transform, schedule));
+        page.table(&words::stage_head(schedule), &words::stage_rows(&preset.transform, schedule));
     }
     if let Some(report) = &report {
         report::html(report, &mut page);

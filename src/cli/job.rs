@@ -269,10 +269,11 @@ impl Job {
     /// Training images to compare candidates by: in an order of their own, not mixed, the same at every pass.
     fn probe(&self, stage: &Stage) -> Result<Pass<'static>> {
         const ORDER: u64 = 0x7072_6f62_6500_0000;
-        // One strength for a stage, wherever in the run its images are looked at: that of its end.
+        // One strength wherever in the run the images are looked at: that of its end.
         let last = self.schedule.stages().last().expect("a schedule has stages").magnitude;
-        let magnitude = self.recipe.magnitude_at(stage, last, stage.end);
-        let stage = Stage { replay: StageReplay::OFF, accumulate: 1, magnitude, ..stage.clone() };
+        let magnitude = self.recipe.magnitude_at(stage, last, 1.0);
+        let mut stage = Stage { replay: StageReplay::OFF, accumulate: 1, magnitude, ..stage.clone() };
+        stage.growth.augment |= !matches!(self.recipe.magnitude, Magnitude::Stage | Magnitude::Staircase);
         let recipe = Recipe {
             mix: None,
             repeats: 1,

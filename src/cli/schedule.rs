@@ -118,7 +118,7 @@ fn number(value: f64) -> String {
 
 /// Stages are numbered from 1, as everywhere that people read; [`json`] has their indices.
 pub(super) fn table(schedule: &Schedule, dataset_len: Option<u64>) -> String {
-    let mut head = vec!["stage", if schedule.search().is_some() { "images" } else { "compute" }, "band"];
+    let mut head = vec!["stage", schedule.clock(), "band"];
     let says = |what: &dyn Fn(&Growth) -> bool| schedule.stages().iter().any(|stage| what(&stage.growth));
     let (shrinks, deepens) = (says(&|g| g.shrink.is_some()), says(&|g| g.depth.is_some()));
     let (drops, erases) = (says(&|g| g.drop_path.is_some()), says(&|g| g.erasing.is_some()));
@@ -281,10 +281,7 @@ fn chart(schedule: &Schedule) -> Chart {
         points.extend(stages.last().map(|stage| (stage.end, value(stage))));
         Series { color: Some(color), ..Series::new(name, Style::Step, points) }
     };
-    let x_label = match schedule.search() {
-        Some(_) => "share of the run's images consumed",
-        None => "share of the run's compute consumed",
-    };
+    let x_label = format!("share of the run's {} consumed", schedule.clock());
     let base = f64::from(schedule.base());
     let panel = |title: &str, y_label: &str, series, references, notes| Panel {
         title: title.into(),

@@ -193,17 +193,22 @@ impl Args {
         self.input.apply(&mut config.loader);
         config.transform = self.decoding.apply(self.transform.apply(config.transform)?);
         let schedule = &mut config.schedule;
-        // The growth of the model is not searched for here, and neither is it trained.
+        // Growth of the model is neither searched for here nor trained.
         schedule.search = None;
-        if schedule.image_epochs.is_some() {
-            // The budget of a search is compute: what these passes cost under the schedule that they are of.
-            let of_recipe = schedule.schedule()?;
-            (schedule.epochs, schedule.image_epochs) = (Some(of_recipe.epochs()), None);
-        }
-        if schedule.name.ends_with(".toml") {
-            let table = schedule.schedule()?;
-            schedule.record(&table);
-            schedule.rename(Some("constant"));
+        let is_table = schedule.name.ends_with(".toml");
+        if schedule.image_epochs.is_some() || is_table {
+            // The budget of a search is compute: what the passes cost under the schedule that they are of.
+            let theirs = schedule.schedule()?;
+            if theirs.search().is_some() && self.budget.epochs.is_none() {
+                let reason =
+                    format!("{} counts images, not compute; give --epochs, in equivalent epochs", schedule.name);
+                return Err(Error::config("schedule.search", reason));
+            }
+            (schedule.epochs, schedule.image_epochs) = (Some(theirs.epochs()), None);
+            if is_table {
+                schedule.record(&theirs);
+                schedule.rename(Some("constant"));
+            }
         }
         // The form of the schedule is what is searched; the settings say what all trials have in common.
         (schedule.name, schedule.released) = ("constant".into(), false);

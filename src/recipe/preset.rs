@@ -63,7 +63,8 @@ pub struct SchedulePreset {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch: Option<u32>,
     /// [`Options::epochs`]: the budget in equivalent epochs; where the schedule is searched, in passes over the data. Where depth
-    /// grows with the band it is the budget before that, since stages keep their images ([`Schedule::deepening`]).
+    /// grows with the band and is not searched, it is the budget before that, since stages keep their images
+    /// ([`Schedule::deepening`]).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epochs: Option<f64>,
     /// The budget in passes over the data, of whatever schedule comes of the other settings ([`Schedule::with_image_epochs`]);
@@ -186,6 +187,14 @@ impl SchedulePreset {
         }
     }
 
+    /// The table of this path as it is, but for what it is silent about: base, patch and batches.
+    #[cfg(feature = "cli")]
+    pub(crate) fn table(&self) -> Result<Schedule> {
+        let Self { base, patch, batch_size, .. } = *self;
+        let options = Self { base, patch, batch_size, ..Self::default() }.options();
+        Schedule::named_for_any_budget(&self.name, &options)
+    }
+
     /// The schedule. Of a TOML table all but the budget is the table's own: that belongs to the run.
     ///
     /// # Errors
@@ -193,12 +202,14 @@ impl SchedulePreset {
     /// two budgets, or if a table has a search that is another.
     pub fn schedule(&self) -> Result<Schedule> {
         if self.image_epochs.is_some() && (self.epochs.is_some() || self.released) {
-            let other = if self.released { "released" } else { "epochs" };
-            let reason = format!("there is a budget in {other} as well; give one of them");
+            let reason = match self.released {
+                true => "released stages are rounded to whole epochs of their own; give the budget as epochs",
+                false => "there is a budget in epochs as well; give one of them",
+            };
             return Err(Error::config("schedule.image_epochs", reason));
         }
         let options = self.options();
-        let mut schedule = Schedule::named(&self.name, &options)?;
+        let mut schedule = Schedule::named_for_any_budget(&self.name, &options)?;
         let table = self.name.ends_with(".toml");
         if self.released {
             schedule = Schedule::released(ModelRow::of_schedule(schedule.name())?, &options)?;
@@ -220,7 +231,7 @@ impl SchedulePreset {
             None => match (self.image_epochs, self.epochs.filter(|_| table)) {
                 (Some(passes), _) => schedule.with_image_epochs(passes),
                 (None, Some(epochs)) => schedule.with_epochs(epochs),
-                (None, None) => Ok(schedule),
+                (None, None) => schedule.check_search_fits().map(|()| schedule),
             },
         }
     }

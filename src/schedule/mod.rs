@@ -136,6 +136,13 @@ impl Schedule {
     /// [`Error::Config`] for an unknown name, with the names there are and the nearest one, and for options or a table
     /// that cannot work; [`Error::Io`] if the table cannot be read.
     pub fn named(name: &str, options: &Options) -> Result<Self> {
+        let schedule = Self::named_for_any_budget(name, options)?;
+        schedule.check_search_fits()?;
+        Ok(schedule)
+    }
+
+    /// [`Schedule::named`], also of a table whose own budget is too small for its search: a run may have another.
+    pub(crate) fn named_for_any_budget(name: &str, options: &Options) -> Result<Self> {
         let path = Path::new(name);
         if path.extension().is_some_and(|extension| extension == "toml") {
             let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
@@ -235,11 +242,11 @@ impl Schedule {
     /// The same stages with a budget of `epochs` equivalent epochs; passes over the data set where the schedule is searched.
     ///
     /// # Errors
-    /// [`Error::Config`] if `epochs` is not a finite number above 0.
+    /// [`Error::Config`] if `epochs` is not a finite number above 0, or too few for the schedule's search.
     pub fn with_epochs(mut self, epochs: f64) -> Result<Self> {
         check_epochs(epochs)?;
         self.epochs = epochs;
-        self.check_search()?;
+        self.check_search_fits()?;
         Ok(self)
     }
 
@@ -254,8 +261,9 @@ impl Schedule {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Config`] if `epochs` is not a finite number above 0.
+    /// As [`Schedule::with_epochs`].
     pub fn with_image_epochs(self, epochs: f64) -> Result<Self> {
+        check_epochs(epochs)?;
         let relative = self.relative_compute();
         self.with_epochs(short(epochs * relative))
     }

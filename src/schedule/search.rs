@@ -82,6 +82,12 @@ impl Schedule {
         self.search.as_ref()
     }
 
+    /// What shares of the run are shares of, in a word.
+    #[cfg(feature = "cli")]
+    pub(crate) fn clock(&self) -> &'static str {
+        if self.search.is_some() { "images" } else { "compute" }
+    }
+
     /// The schedule's stages of growth, to be chosen by `search` while training. The schedule then counts images: stages keep
     /// their shares of the images, and [`Schedule::epochs`], whose number stays, is passes over the data.
     ///
@@ -106,11 +112,11 @@ impl Schedule {
             lay_out(&mut self.stages, &images, |share| (share * 1e9).round() / 1e9);
         }
         self.search = Some(search);
-        // The search is checked with it.
+        self.check_search()?;
         self.with_epochs(passes)
     }
 
-    /// Refuses a search that could not be made.
+    /// Refuses a search that could not be made, whatever the budget.
     pub(super) fn check_search(&self) -> Result<()> {
         let Some(search) = self.search else { return Ok(()) };
         if self.depth().is_none() {
@@ -126,7 +132,7 @@ impl Schedule {
         let stages = self.growth_stages();
         let choice =
             |stage: &GrowthStage| stage.depth != stages[0].depth || (search.tokens && stage.side != stages[0].side);
-        let Some((last, before)) = stages.split_last().filter(|_| stages.iter().any(choice)) else {
+        let Some(last) = stages.last().filter(|_| stages.iter().any(choice)) else {
             let one = if search.tokens { "size and depth" } else { "depth" };
             let reason = format!("all stages have one {one}, so there is nothing to choose; use smaller scales");
             return Err(Error::config("schedule.search", reason));
@@ -134,13 +140,21 @@ impl Schedule {
         if last.depth != self.depth().unwrap_or(last.depth) || last.side != self.stages.last().map_or(0, Stage::side) {
             return Err(Error::config("schedule.search", "the last stage is not the whole model"));
         }
+        Ok(())
+    }
+
+    /// Refuses a search that the budget is too small for.
+    pub(crate) fn check_search_fits(&self) -> Result<()> {
+        let Some(search) = self.search else { return Ok(()) };
+        let stages = self.growth_stages();
+        let before = &stages[..stages.len() - 1];
         let shortest = before.iter().map(|stage| (stage.end - stage.start) * self.epochs).fold(f64::INFINITY, f64::min);
         if search.epochs >= shortest {
             let reason = format!(
                 "{} passes over the data, but the shortest growth stage has {shortest:.2}; search for less, or train longer",
                 search.epochs
             );
-            return refuse("epochs", reason);
+            return Err(Error::config("schedule.search.epochs", reason));
         }
         Ok(())
     }

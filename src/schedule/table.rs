@@ -147,7 +147,9 @@ impl Schedule {
     /// [`Error::Config`] names the line of a syntax error, of a value of the wrong kind and of an unknown key (with the
     /// nearest known one), and the stage and key of a value out of range.
     pub fn from_toml(text: &str, options: &Options) -> Result<Self> {
-        read(text, options, "table", "schedule")
+        let schedule = read(text, options, "table", "schedule")?;
+        schedule.check_search_fits()?;
+        Ok(schedule)
     }
 
     /// The schedule as a TOML table that [`Schedule::from_toml`] reads back to an equal schedule, whatever its options.
@@ -156,7 +158,7 @@ impl Schedule {
     }
 }
 
-/// Reads `text`. `default_name` is for a table without a name; `origin` (a path) is named in errors.
+/// Reads `text`; whether the budget is enough for a search is left to the caller. `default_name` is for a table without a name; `origin` (a path) is named in errors.
 pub(super) fn read(text: &str, options: &Options, default_name: &str, origin: &str) -> Result<Schedule> {
     let refused = |error: toml::de::Error| Error::in_toml(origin, text, &error);
     let document = DeTable::parse(text).map_err(refused)?;
@@ -323,7 +325,9 @@ impl TryFrom<Table> for Schedule {
     type Error = Error;
 
     fn try_from(table: Table) -> Result<Self> {
-        schedule(table, &Options::default(), "table")
+        let schedule = schedule(table, &Options::default(), "table")?;
+        schedule.check_search_fits()?;
+        Ok(schedule)
     }
 }
 

@@ -167,6 +167,9 @@ pub(super) fn steered<F: Feed>(
             }
             fit.trainer.epoch = batch.epoch;
         }
+        if let Err(error) = fit.trainer.check_stage(&batch.stage) {
+            return Err(fit.failed(&begin, error));
+        }
         fit.begin_stage(&batch)?;
         fit.run.watch.batch(&batch, fit.trainer);
         fit.learn(&batch, wait, feed, &begin)?;

@@ -32,23 +32,26 @@ pub(super) fn settings(preset: &Preset, schedule: &Schedule) -> String {
     let stages = schedule.stages();
     let first = &stages[0];
     text += &format!(
-        "schedule   {}: {} equivalent epochs at {} px, {:.1} passes over the images ({:.1} decoded), {} stages, batches of {}\n",
+        "schedule   {}: {}{:.1} passes over the images ({:.1} decoded), {} stages, batches of {}\n",
         schedule.name(),
-        schedule.epochs(),
-        schedule.base(),
+        match schedule.search() {
+            Some(_) => "searched while training, ".to_owned(),
+            None => format!("{} equivalent epochs at {} px, ", schedule.epochs(), schedule.base()),
+        },
         schedule.image_epochs(),
         schedule.decoded_epochs(),
         stages.len(),
         first.effective_batch(),
     );
     text += &format!(
-        "trainer    ViT `{}`, drop path {}, AdamW: rate {} to {}, warm-up {:.1} % of the compute, weight decay {}, clip {}, \
+        "trainer    ViT `{}`, drop path {}, AdamW: rate {} to {}, warm-up {:.1} % of the {}, weight decay {}, clip {}, \
          label smoothing {}\n",
         train.model,
         train.drop_path,
         train.lr,
         train.min_lr,
         100.0 * train.warmup_under(schedule),
+        schedule.clock(),
         train.weight_decay,
         train.clip,
         train.label_smoothing
@@ -77,7 +80,9 @@ pub(super) fn policy(preset: &Preset, schedule: &Schedule) -> Option<(Vec<String
 }
 
 /// Header of [`stage_rows`].
-pub(super) const STAGE_HEAD: [&str; 6] = ["stage", "compute", "band", "magnitude", "batch", "passes"];
+pub(super) fn stage_head(schedule: &Schedule) -> [&'static str; 6] {
+    ["stage", schedule.clock(), "band", "magnitude", "batch", "passes"]
+}
 
 /// The schedule as a table, with the magnitudes that the recipe makes of it.
 pub(super) fn stage_rows(recipe: &Recipe, schedule: &Schedule) -> Vec<Vec<String>> {

@@ -98,10 +98,7 @@ pub(crate) fn curves(title: &str, events: &[Event], schedule: &Schedule) -> Char
             panel("band, pixels", vec![Series::new("", Style::Step, band)]),
             Panel { from_zero: true, ..panel("images/s", vec![Series::new("", Style::Step, rate)]) },
             Panel {
-                x_label: format!(
-                    "share of the run's {}, %",
-                    if schedule.search().is_some() { "images" } else { "compute" }
-                ),
+                x_label: format!("share of the run's {}, %", schedule.clock()),
                 from_zero: true,
                 ..panel("waiting for input, %", vec![Series::new("", Style::Step, wait)])
             },

@@ -55,7 +55,7 @@ pub(super) struct Lately {
 impl Standing {
     pub(super) fn new(schedule: &Schedule, history: &History, follows_magnitude: bool) -> Self {
         Self {
-            clock: if schedule.search().is_some() { "images" } else { "compute" },
+            clock: schedule.clock(),
             segments: schedule.stages().iter().map(|s| (s.start, s.end, s.band)).collect(),
             stage: None,
             step: 0,

@@ -95,7 +95,8 @@ pub(super) struct SearchState {
     /// Blocks that every candidate has.
     before: usize,
     candidates: Vec<Candidate>,
-    /// How images become those of each candidate where they are larger.
+    /// How images become those of each candidate where they are larger. None in checkpoints of older versions, which resize.
+    #[serde(default)]
     shrink: Vec<Shrink>,
     /// Looks that were due until now.
     due: usize,
@@ -142,29 +143,30 @@ impl AutoProg<'_> {
         let progress = feed.progress();
         let stages = self.schedule.growth_stages();
         let here = stages.partition_point(|stage| progress >= stage.end - SAME_MOMENT);
-        if here == stages.len() {
-            return Ok(Turn::Stay);
+        // Looks that are due by now, and whether it is time to choose.
+        let (mut due, mut is_over) = (None, false);
+        if let Some(state) = trainer.search.as_ref().filter(|state| state.chosen.is_none()) {
+            let moments = self.moments(state);
+            let passed = moments.iter().filter(|&&moment| progress >= moment - SAME_MOMENT).count();
+            // A stage that is over without a choice gets it now: the end of its search came with the same batch, or the search had
+            // begun late by as much.
+            is_over = passed == moments.len() || state.stage != here;
+            due = (passed > state.due || (is_over && passed < moments.len())).then_some(passed);
         }
-        let (due, is_over) = match &trainer.search {
-            Some(state) if state.chosen.is_none() => {
-                let moments = self.moments(state);
-                let due = moments.iter().filter(|&&moment| progress >= moment - SAME_MOMENT).count();
-                // A stage that is over without a choice gets it now: its search began late, by less than a step.
-                let is_over = due == moments.len() || state.stage != here;
-                (due > state.due || is_over, is_over)
-            }
-            _ => (false, false),
-        };
-        if is_open && (is_over || trainer.search.as_ref().is_none_or(|state| state.stage != here)) {
+        let is_new = here < stages.len() && trainer.search.as_ref().is_none_or(|state| state.stage != here);
+        if is_open && (is_over || is_new) {
             return Ok(Turn::EndStep);
         }
-        if due {
-            self.look(trainer, progress)?;
+        if let Some(due) = due {
+            self.look(trainer, due)?;
         }
         if is_over {
             self.decide(trainer, progress, watch)?;
         }
-        if trainer.search.as_ref().is_none_or(|state| state.stage != here) {
+        if here == stages.len() {
+            return Ok(Turn::Stay);
+        }
+        if is_new {
             trainer.search = Some(self.begin(trainer, here, progress));
         }
         let state = trainer.search.as_ref().expect("it was made just now, or before");
@@ -211,14 +213,16 @@ impl AutoProg<'_> {
     }
 
     /// Adds the loss of every candidate over the probe, in the fastest running mean of the weights; at the first look their cost.
-    fn look(&mut self, trainer: &mut Trainer, progress: f64) -> Result<()> {
+    /// `due` looks are then done.
+    fn look(&mut self, trainer: &mut Trainer, due: usize) -> Result<()> {
         let _span = tracing::debug_span!("search", step = trainer.step).entered();
-        let start = Instant::now();
+        let clock = Instant::now();
         let search = *self.schedule.search().expect("it was checked");
         let mut state = trainer.search.clone().expect("a search is under way");
-        let moments = self.moments(&state);
-        state.due = moments.iter().filter(|&&moment| progress >= moment - SAME_MOMENT).count();
-        let stage = self.schedule.supernet(self.stage_in(state.stage, progress), &state.candidates);
+        state.due = due;
+        // The same form at every look, should the schedule have several stages within the search.
+        let start = self.schedule.growth_stages()[state.stage].start;
+        let stage = self.schedule.supernet(self.schedule.at(start), &state.candidates);
         let fastest = (0..trainer.emas.len()).min_by(|&a, &b| trainer.config.ema[a].total_cmp(&trainer.config.ema[b]));
         let model = fastest.and_then(|index| trainer.averaged(index)).unwrap_or_else(|| trainer.model.clone());
         let config = &trainer.config;
@@ -257,7 +261,7 @@ impl AutoProg<'_> {
             return Err(Error::config("search.probe", "the probe gave no image"));
         }
         state.losses.push(sums.into_iter().map(|sum| sum / images as f64).collect());
-        state.seconds += start.elapsed().as_secs_f64();
+        state.seconds += clock.elapsed().as_secs_f64();
         trainer.search = Some(state);
         Ok(())
     }
@@ -332,18 +336,25 @@ impl Trainer {
     /// What the step at hand trains of the supernet; `None` in a stage without one.
     ///
     /// # Errors
-    /// [`Error::Config`] for a stage whose search is over: the feed has handed out a batch that it had made before it was told.
+    /// As [`Trainer::check_stage`].
     pub(super) fn part_in(&self, stage: &Stage) -> Result<Option<Part>> {
-        let Some(state) = self.search.as_ref().filter(|_| stage.growth.search) else { return Ok(None) };
-        let own = stage.growth.depth.map_or(0, |depth| depth.blocks as usize);
-        if state.chosen.is_some() || own != self.depth() {
-            let reason = format!(
-                "a batch for a supernet of {own} blocks, whose search is over or has not begun; a feed that is told a stage \
-                 drops the batches that it has made ahead"
-            );
+        self.check_stage(stage)?;
+        let state = self.search.as_ref().filter(|_| stage.growth.search);
+        Ok(state.map(|state| self.part(state, stage, state.draw(self.config.seed, self.step))))
+    }
+
+    /// Refuses a batch of a search that is over.
+    ///
+    /// # Errors
+    /// [`Error::Config`]: the feed has handed out a batch that it had made before it was told its stage.
+    pub(super) fn check_stage(&self, stage: &Stage) -> Result<()> {
+        let Some(state) = self.search.as_ref().filter(|_| stage.growth.search) else { return Ok(()) };
+        let deepest = state.candidates.iter().map(|size| size.depth).max();
+        if state.chosen.is_some() || stage.growth.depth.map(|depth| depth.blocks) != deepest {
+            let reason = "a batch of a search that is over; a feed that is told a stage drops the batches that it has made ahead";
             return Err(Error::config("stage.search", reason));
         }
-        Ok(Some(self.part(state, stage, state.draw(self.config.seed, self.step))))
+        Ok(())
     }
 
     /// Blocks, and side of the images in pixels, that the step at hand trains.
@@ -358,7 +369,12 @@ impl Trainer {
     fn part(&self, state: &SearchState, stage: &Stage, index: usize) -> Part {
         let size = state.candidates[index];
         let kept = nested(state.before, self.depth(), size.depth as usize);
-        Part { size, kept, shrink: (size.side != stage.band).then(|| state.shrink[index]) }
+        Part {
+            size,
+            kept,
+            shrink: (size.side != stage.band)
+                .then(|| state.shrink.get(index).copied().unwrap_or(Shrink::Resize(size.side))),
+        }
     }
 
     /// The gradient of a part, as one of the whole model: of the position embedding by way of its interpolation.
