@@ -235,44 +235,42 @@ fn a_run_goes_on_in_the_middle_of_a_search_bit_for_bit() {
 
 #[test]
 fn where_a_search_ends_does_not_hang_on_where_steps_end() {
-    // Steps of ten images, at the base size in two batches: a pass over 72 ends within a step, and so do looks and choices.
-    let schedule = schedule_of(TokensBy::Band, Search { epochs: 0.7, ..flops() }, 10, 2);
-    let config = config(MoGrow::NewOnly, GrowthMoments::Carry);
-    let folder = tempfile::tempdir().unwrap();
-    let stop = AtomicBool::new(false);
-    let mut whole = start(&schedule, &config);
-    let notes = go_on(&mut whole, &schedule, None, folder.path(), &stop, StopAt::Nowhere, true);
-    let plain: Vec<u32> = loader(&schedule, None).flat_map(|batch| batch.unwrap().indices).collect();
-    let images = |notes: &Notes<'_>| notes.batches.iter().flat_map(|(_, indices)| indices.clone()).collect::<Vec<_>>();
-    assert_eq!(images(&notes), plain, "no image is lost, and none comes twice");
-    // A choice comes with the batch that the search's images end with, be its step full or not.
-    for search in &notes.searches {
-        let before: usize = notes.steps[..search.step as usize].iter().map(|step| step.images).sum();
-        let due = (search.begin + 0.7 / 8.0) * plain.len() as f64;
-        assert!((before as f64 - due) > -1e-6 && (before as f64 - due) < 5.0, "{before} images, due {due}");
-    }
-    assert!(whole.history().evaluations.len() > 3);
-    // Steps in a search, with a choice, and in a growth; within a step; passes over the validation images that a stop gave up.
-    let evaluations = whole.history().evaluations.iter().take(3).map(|e| StopAt::Evaluation(e.step));
-    let batches = [2, 14].map(StopAt::Batch);
-    for at in [5, 6, 17, 29].map(StopAt::Step).into_iter().chain(batches).chain(evaluations) {
+    // Steps of fifteen images, at the base size in three batches: a pass over seventy ends within a step, and so do the first
+    // search and looks in it. First within a pass, then with it.
+    for epochs in [0.7, 1.0] {
+        let schedule = schedule_of(TokensBy::Band, Search { epochs, ..flops() }, 15, 3);
+        let config = config(MoGrow::NewOnly, GrowthMoments::Carry);
+        let folder = tempfile::tempdir().unwrap();
         let stop = AtomicBool::new(false);
-        let mut first = start(&schedule, &config);
-        go_on(&mut first, &schedule, None, folder.path(), &stop, at, true);
-        assert!(first.steps() < whole.steps(), "{at:?} was not met");
-        let last = folder.path().join("last.safetensors");
-        let (mut second, state) = Trainer::load::<State>(&last, config.clone(), 1, &Device::flex()).unwrap();
-        let stop = AtomicBool::new(false);
-        go_on(&mut second, &schedule, Some(state), folder.path(), &stop, StopAt::Nowhere, true);
-        let history = second.history();
-        assert_eq!(timeless(&history.searches), timeless(&notes.searches), "{at:?}");
-        assert_eq!(history.losses, whole.history().losses, "{at:?}");
-        let scores = |trainer: &Trainer| {
-            let all = trainer.history().evaluations.iter();
-            all.map(|e| (e.step, e.band, e.top1.to_bits(), e.loss.to_bits())).collect::<Vec<_>>()
-        };
-        assert_eq!(scores(&second), scores(&whole), "{at:?}");
-        assert_eq!(saved(&second), saved(&whole), "{at:?}");
+        let mut whole = start(&schedule, &config);
+        let notes = go_on(&mut whole, &schedule, None, folder.path(), &stop, StopAt::Nowhere, true);
+        let first = &notes.searches[0];
+        let late = first.progress - epochs / 8.0;
+        assert!((-1e-9..0.01).contains(&late), "{first:?}");
+        assert!(notes.steps[first.step as usize - 1].images < 15, "it ends the step: {first:?}");
+        // Steps in a search, with a choice, and in a growth; within a step; passes over the validation images that a stop gave up.
+        let evaluations = whole.history().evaluations.iter().take(2).map(|e| StopAt::Evaluation(e.step));
+        let cuts = [3, 4, 9].map(StopAt::Step).into_iter().chain([2, 13].map(StopAt::Batch)).chain(evaluations);
+        for at in cuts.skip(if epochs < 1.0 { 3 } else { 0 }) {
+            let stop = AtomicBool::new(false);
+            let mut first = start(&schedule, &config);
+            go_on(&mut first, &schedule, None, folder.path(), &stop, at, true);
+            assert!(first.steps() < whole.steps(), "{at:?} was not met");
+            let last = folder.path().join("last.safetensors");
+            let (mut second, state) = Trainer::load::<State>(&last, config.clone(), 1, &Device::flex()).unwrap();
+            let stop = AtomicBool::new(false);
+            go_on(&mut second, &schedule, Some(state), folder.path(), &stop, StopAt::Nowhere, true);
+            let history = second.history();
+            assert_eq!(timeless(&history.searches), timeless(&notes.searches), "{at:?}");
+            assert_eq!(history.losses, whole.history().losses, "{at:?}");
+            let scores = |trainer: &Trainer| {
+                let all = trainer.history().evaluations.iter();
+                all.map(|e| (e.step, e.band, e.top1.to_bits(), e.loss.to_bits())).collect::<Vec<_>>()
+            };
+            assert!(scores(&whole).len() > 3);
+            assert_eq!(scores(&second), scores(&whole), "{at:?}");
+            assert_eq!(saved(&second), saved(&whole), "{at:?}");
+        }
     }
 }
 
