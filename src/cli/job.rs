@@ -2,14 +2,14 @@
 
 use super::config::{ConfigArgs, RunConfig};
 use super::live::{self, Live, Subject};
+use super::loaders::Loaders;
 use super::machine::Machine;
 use super::report;
 use super::transform;
 use crate::augment::Policy;
 use crate::batch::Batch;
-use crate::engine::{EngineOptions, Engines};
 use crate::error::{Error, Result};
-use crate::loader::{BadFile, Loader, OnBadFile, State};
+use crate::loader::{BadFile, Loader, State};
 use crate::recipe::{Magnitude, Recipe, TrainPreset};
 use crate::schedule::{LearningRate, Schedule, Stage, StageReplay};
 use crate::source::Source;
@@ -37,17 +37,11 @@ pub(super) struct Job {
     train: Arc<dyn Source>,
     val: Option<Arc<dyn Source>>,
     schedule: Schedule,
-    recipe: Recipe,
+    loaders: Loaders,
     config: TrainConfig,
     out: PathBuf,
     resume: bool,
     threads: usize,
-    engines: Engines,
-    workers: usize,
-    prefetch: usize,
-    on_bad_file: OnBadFile,
-    /// Bytes; `None` where the system does not tell what is free.
-    memory_limit: Option<u64>,
     checkpoint_every: Duration,
 }
 
@@ -79,7 +73,7 @@ impl Job {
         let open = |spec: &str| super::open(spec, settings.source.index.as_deref());
         let train = open(name)?;
         let val = settings.source.val.as_deref().map(open).transpose()?;
-        let (preset, loader, run) = (&settings.train, &settings.loader, &settings.run);
+        let (preset, run) = (&settings.train, &settings.run);
         let mut config = train_config(preset, schedule.patch(), preset.warmup_under(&schedule), train.classes().len())?;
         if schedule.depth().is_some() && config.growth.mogrow.needs_mean() && config.ema.is_empty() {
             config.ema.push(super::prog::decay_to_grow_from(&schedule, train.len() as u64));
@@ -97,15 +91,10 @@ impl Job {
         Ok(Self {
             name: short(name),
             config: TrainConfig { seed: run.seed, ..config },
-            recipe: settings.transform.clone(),
             out: run.out.clone(),
             threads: run.threads.unwrap_or_else(super::cores),
             checkpoint_every: Duration::from_secs_f64(run.checkpoint_minutes * 60.0),
-            workers: loader.workers.unwrap_or_else(super::cores),
-            prefetch: loader.prefetch,
-            on_bad_file: loader.on_bad_file,
-            memory_limit: loader.memory_limit_mb.map(|mb| (mb * 1e6) as u64).or_else(super::machine::memory_budget),
-            engines: loader.device.open(&EngineOptions::default())?,
+            loaders: Loaders::new(&settings)?,
             train,
             val,
             schedule,
@@ -128,7 +117,7 @@ impl Job {
         let stop = stop_on_interrupt("ending after this step, with a checkpoint")?;
         let subject = Subject {
             schedule: &self.schedule,
-            recipe: &self.recipe,
+            recipe: &self.loaders.recipe,
             classes: self.train.classes(),
             validation: self.val.as_ref().map(|val| val.len()),
             trainer: &trainer,
@@ -137,15 +126,9 @@ impl Job {
         let mut live = Live::open(&self.out, &self.settings.report, subject)?;
         let bad_in_validation = Arc::new(Mutex::new(Vec::new()));
         let mut validation = self.val.as_ref().map(|val| {
-            let (val, recipe, workers, on_bad_file) = (val.clone(), &self.recipe, self.workers, self.on_bad_file);
-            let engines = self.engines.clone();
-            let bad_files = bad_in_validation.clone();
+            let (loaders, bad_files) = (&self.loaders, bad_in_validation.clone());
             move |stage: &Stage| -> Result<Pass<'static>> {
-                // A substitute would count a picture twice: bad files are left out of an evaluation.
-                let policy = if on_bad_file == OnBadFile::Fail { OnBadFile::Fail } else { OnBadFile::Skip };
-                let builder = Loader::evaluation(val.clone(), stage.clone()).recipe(recipe.clone());
-                let loader = builder.engines(engines.clone()).workers(workers).on_bad_file(policy).build()?;
-                Ok(Box::new(Watched { loader, bad_files: bad_files.clone() }))
+                Ok(Box::new(Watched { loader: loaders.validation(val, stage)?, bad_files: bad_files.clone() }))
             }
         });
         let run = Run {
@@ -190,7 +173,7 @@ impl Job {
             "labels": format!("{labels:016x}"),
             "images": self.train.len(),
             "schedule": self.schedule,
-            "recipe": self.recipe,
+            "recipe": self.loaders.recipe,
         })
         .to_string()
     }
@@ -250,20 +233,7 @@ impl Job {
 
     /// The loader of the training images, from `state` on.
     pub(super) fn loader(&self, state: Option<State>) -> Result<Loader> {
-        let mut builder = Loader::builder(self.train.clone(), self.schedule.clone())
-            .recipe(self.recipe.clone())
-            .seed(self.config.seed)
-            .engines(self.engines.clone())
-            .workers(self.workers)
-            .prefetch(self.prefetch)
-            .on_bad_file(self.on_bad_file);
-        if let Some(limit) = self.memory_limit {
-            builder = builder.memory_limit(limit);
-        }
-        if let Some(state) = state {
-            builder = builder.resume(state);
-        }
-        builder.build()
+        self.loaders.training(&self.train, self.schedule.clone(), state)
     }
 
     /// Training images to compare candidates by: in an order of their own, not mixed, the same at every pass.
@@ -271,20 +241,19 @@ impl Job {
         const ORDER: u64 = 0x7072_6f62_6500_0000;
         // One strength wherever in the run the images are looked at: that of its end.
         let last = self.schedule.stages().last().expect("a schedule has stages").magnitude;
-        let magnitude = self.recipe.magnitude_at(stage, last, 1.0);
+        let own = &self.loaders.recipe;
+        let magnitude = own.magnitude_at(stage, last, 1.0);
         let mut stage = Stage { replay: StageReplay::OFF, accumulate: 1, magnitude, ..stage.clone() };
-        stage.growth.augment |= !matches!(self.recipe.magnitude, Magnitude::Stage | Magnitude::Staircase);
+        stage.growth.augment |= !matches!(own.magnitude, Magnitude::Stage | Magnitude::Staircase);
         let recipe = Recipe {
             mix: None,
             repeats: 1,
             magnitude: Magnitude::Stage,
-            augment: self.recipe.augment.clone().map(Policy::without_magnitude),
-            ..self.recipe.clone()
+            augment: own.augment.clone().map(Policy::without_magnitude),
+            ..own.clone()
         };
-        let builder =
-            Loader::builder(self.train.clone(), Schedule::fixed(stage)).recipe(recipe).seed(self.config.seed ^ ORDER);
-        let builder = builder.engines(self.engines.clone()).workers(self.workers).on_bad_file(self.on_bad_file);
-        Ok(Box::new(builder.build()?))
+        let loaders = self.loaders.with(recipe, self.config.seed ^ ORDER);
+        Ok(Box::new(loaders.training(&self.train, Schedule::fixed(stage), None)?))
     }
 
     /// Says what is about to happen, and writes it beside the run.
@@ -294,11 +263,11 @@ impl Job {
             data: &self.name,
             train: self.train.describe(),
             val: self.val.as_ref().map(|v| v.describe()),
-            workers: self.workers,
+            workers: self.loaders.workers,
             threads: self.threads,
-            prefetch: self.prefetch,
+            prefetch: self.loaders.prefetch,
             schedule: &self.schedule,
-            recipe: &self.recipe,
+            recipe: &self.loaders.recipe,
             config: &self.config,
         };
         self.settings.write(&self.out.join(RUN_FILE))?;
@@ -332,7 +301,7 @@ impl Job {
         eprintln!(
             "loader     {} engine, {} workers, at most {:.0} MB of batches{}; output in {}",
             loader.engine(),
-            self.workers,
+            self.loaders.workers,
             (memory.total - memory.replay) as f64 * 1e-6,
             match memory.replay {
                 0 => String::new(),
@@ -340,7 +309,7 @@ impl Job {
             },
             self.out.display()
         );
-        eprintln!("transform  {}", transform::describe(&self.recipe));
+        eprintln!("transform  {}", transform::describe(&self.loaders.recipe));
         if self.schedule.depth().is_some() {
             let GrowthConfig { mogrow, moments } = self.config.growth;
             eprintln!("growth     {mogrow}, moments: {moments}, running means {:?}", self.config.ema);

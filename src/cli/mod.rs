@@ -17,6 +17,8 @@ mod inspect;
 mod job;
 #[cfg(feature = "train")]
 mod live;
+#[cfg(feature = "train")]
+mod loaders;
 mod machine;
 mod manual;
 mod pack;

@@ -331,7 +331,7 @@ fn chart(schedule: &Schedule) -> Chart {
         );
     }
     if let Some(last) = panels.last_mut() {
-        last.x_label = x_label.into();
+        last.x_label = x_label;
     }
     Chart { title: format!("Schedule {}", schedule.name()), subtitle: summary(schedule), panels }
 }

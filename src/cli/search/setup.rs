@@ -2,13 +2,12 @@
 
 use super::super::config::RunConfig;
 use super::super::job::{fnv, same_classes, train_config};
-use super::super::machine::{self, Machine};
+use super::super::loaders::Loaders;
+use super::super::machine::Machine;
 use super::super::{cores, open, transform};
 use super::FOUND;
-use crate::engine::{EngineOptions, Engines};
 use crate::error::{Error, Result};
-use crate::loader::{Loader, OnBadFile, State};
-use crate::recipe::Recipe;
+use crate::loader::{Loader, State};
 use crate::schedule::{Options, Schedule, Stage};
 use crate::source::{Source, Subset};
 use crate::train::curriculum::{Plan, Search};
@@ -35,16 +34,11 @@ pub(super) struct Setup {
     train: Arc<dyn Source>,
     val: Arc<dyn Source>,
     pub(super) hold_out: Option<f64>,
-    pub(super) recipe: Recipe,
+    loaders: Loaders,
     pub(super) config: TrainConfig,
     /// What tells two searches apart, by name: the record and the checkpoints of another one are refused.
     pub(super) identity: Value,
     threads: usize,
-    engines: Engines,
-    workers: usize,
-    prefetch: usize,
-    on_bad_file: OnBadFile,
-    memory_limit: Option<u64>,
 }
 
 impl Setup {
@@ -72,7 +66,7 @@ impl Setup {
             }
         };
         let base_only = schedule(plan, &options, &[])?;
-        let (preset, loader) = (&settings.train, &settings.loader);
+        let preset = &settings.train;
         let warmup = preset.warmup_under(&base_only);
         let config = train_config(preset, options.patch, warmup, train.classes().len())?;
         let mut config = TrainConfig { seed: settings.run.seed, ..config };
@@ -116,15 +110,10 @@ impl Setup {
             train,
             val,
             hold_out,
-            recipe: settings.transform.clone(),
+            loaders: Loaders::new(&settings)?,
             config,
             identity,
             threads: settings.run.threads.unwrap_or_else(cores),
-            engines: loader.device.open(&EngineOptions::default())?,
-            workers: loader.workers.unwrap_or_else(cores),
-            prefetch: loader.prefetch,
-            on_bad_file: loader.on_bad_file,
-            memory_limit: loader.memory_limit_mb.map(|mb| (mb * 1e6) as u64).or_else(machine::memory_budget),
             settings,
         })
     }
@@ -151,28 +140,12 @@ impl Setup {
 
     /// The loader of the training images from `state` on.
     pub(super) fn loader(&self, schedule: Schedule, state: Option<State>) -> Result<Loader> {
-        let mut builder = Loader::builder(self.train.clone(), schedule)
-            .recipe(self.recipe.clone())
-            .seed(self.config.seed)
-            .engines(self.engines.clone())
-            .workers(self.workers)
-            .prefetch(self.prefetch)
-            .on_bad_file(self.on_bad_file);
-        if let Some(limit) = self.memory_limit {
-            builder = builder.memory_limit(limit);
-        }
-        if let Some(state) = state {
-            builder = builder.resume(state);
-        }
-        builder.build()
+        self.loaders.training(&self.train, schedule, state)
     }
 
     /// One pass over the images to score by.
     pub(super) fn validation(&self, stage: &Stage) -> Result<Loader> {
-        // A substitute would count a picture twice: bad files are left out.
-        let policy = if self.on_bad_file == OnBadFile::Fail { OnBadFile::Fail } else { OnBadFile::Skip };
-        let builder = Loader::evaluation(self.val.clone(), stage.clone()).recipe(self.recipe.clone());
-        builder.engines(self.engines.clone()).workers(self.workers).on_bad_file(policy).build()
+        self.loaders.validation(&self.val, stage)
     }
 
     /// What the score is of, in a few words.
@@ -195,7 +168,7 @@ impl Setup {
             "model      ViT, {} wide, {} deep, {} heads, patch {}",
             model.dim, model.depth, model.heads, model.patch
         );
-        eprintln!("transform  {}", transform::describe(&self.recipe));
+        eprintln!("transform  {}", transform::describe(&self.loaders.recipe));
         eprintln!(
             "search     {} stages of {:.2} equivalent epochs, bands {:?}, each trial fine-tuned for {:.2}; output in {}",
             plan.stages(),
