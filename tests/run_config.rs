@@ -90,6 +90,23 @@ fn a_run_goes_on_with_nothing_but_its_folder() {
 }
 
 #[test]
+fn a_run_whose_depth_grows_for_so_many_passes_goes_on_and_can_be_made_again() {
+    let case = Case::new();
+    let own = case.path("own.toml");
+    let searched = &["--search-epochs", "0.3", "--search-probe", "8", "--search-cost", "flops"][..];
+    for (name, words) in [("deepened", &["--l-scale", "0.5"][..]), ("searched", searched)] {
+        let (out, again) = (case.path(name), case.path(&format!("{name}-again")));
+        let train = ["train", "--config", &own, "--depth", "2", "--image-epochs", "4", "--out", &out];
+        done(&[&train, words].concat());
+        let before = case.losses(name);
+        done(&["train", "--out", &out, "--resume"]);
+        assert_eq!(case.losses(name), before);
+        done(&["train", "--config", &case.path(&format!("{name}/run.toml")), "--out", &again]);
+        assert_eq!(case.losses(&format!("{name}-again")), before);
+    }
+}
+
+#[test]
 fn mistakes_name_the_file_the_line_and_the_nearest_key() {
     let case = Case::new();
     let bad = case.path("bad.toml");
