@@ -8,8 +8,9 @@
 
 and, on the first data set, prog with each way of making new blocks. Each run is a process of its own with one thread for the
 model and one for the loader; --jobs of them run at a time. A run that is there already is not made again, so that a comparison
-may be stopped and gone on with. Wall time is the whole process's, processor time its user and system seconds; top-1 is that of
-the last weights at the base size, measured by `bandfeed eval` after the clock has stopped.
+may be stopped and gone on with. Processor time is the process's user and system seconds; wall time is its own, and shown of runs
+alone that began while the machine had no more to do than cores. Top-1 is that of the last weights at the base size, measured by
+`bandfeed eval` after the clock has stopped.
 
 usage: python3 benches/growth/compare.py --bandfeed target/release/bandfeed --data FOLDER --out RUNS [--seeds 0 1] [--record FILE]
        FOLDER has four WebDataset shards (KEY.jpg and KEY.cls): imagenette96-{train,val}.tar, fast.ai's Imagenette brought to
@@ -202,11 +203,12 @@ def table(name, methods, results):
     for method, own in by_method.items():
         if not own:
             continue
+        quiet = [result["wall"] for result in own if result["load"] <= os.cpu_count() + 0.5]
         averaged = [100 * result["top1_mean"] for result in own if result["top1_mean"] is not None]
         lines.append(
             f"| {method} | {mean_and_spread((100 * result['top1'] for result in own), '{:.1f}')} "
             f"| {mean_and_spread(averaged, '{:.1f}') if averaged else '-'} "
-            f"| {mean_and_spread((result['wall'] for result in own), '{:.0f}')} "
+            f"| {mean_and_spread(quiet, '{:.0f}') if quiet else '-'} "
             f"| {mean_and_spread((result['processor'] for result in own), '{:.0f}')} "
             f"| {share('processor', own, by_method.get('full'))} "
             f"| {mean('flops', own) * 1e-12:.1f} | {share('flops', own, by_method.get('full'))} "
