@@ -17,6 +17,9 @@ sys.path.insert(0, {here!r})
 from conftest import png
 import bandfeed
 
+# A parent that ignores Ctrl-C, as a script's background job does, would hand that down.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 samples = [(png(40 + i, 48, i), i % 4) for i in range(24)]
 small = dict(schedule="constant", base=32, patch=8, batch_size=8, epochs=3, workers=2)
 
