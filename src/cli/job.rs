@@ -390,7 +390,7 @@ impl Drop for Watched {
 }
 
 /// The last part of a path or pattern: what a title has room for.
-fn short(source: &str) -> String {
+pub(super) fn short(source: &str) -> String {
     let trimmed = source.trim_end_matches('/');
     trimmed.rsplit('/').next().unwrap_or(trimmed).to_owned()
 }

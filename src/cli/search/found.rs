@@ -1,6 +1,7 @@
 //! What a search found: `found.toml`, a table, a chart.
 
 use super::super::chart::{Chart, Panel, Series, Style};
+use super::super::job::short;
 use super::super::table::table;
 use super::setup::Setup;
 use super::{FOUND_FILE, RECORD_FILE};
@@ -128,7 +129,7 @@ fn chart(setup: &Setup, search: &Search) -> Chart {
                 plan.begin(stage + 1) * 100.0,
                 best.band
             ),
-            y_label: "top-1 / %".into(),
+            y_label: "top-1, %".into(),
             series: vec![
                 series("", Style::Line, points.clone(), 0),
                 series(if first { "trial" } else { "" }, Style::Points, points, 0),
@@ -141,10 +142,10 @@ fn chart(setup: &Setup, search: &Search) -> Chart {
     });
     let mut panels: Vec<Panel> = panels.collect();
     if let Some(last) = panels.last_mut() {
-        last.x_label = "band / px".into();
+        last.x_label = "band, pixels".into();
     }
     Chart {
-        title: format!("Curriculum search on {}", setup.data),
+        title: format!("Curriculum search on {}", short(&setup.data)),
         subtitle: format!("after fine-tuning at {} px, on {}", plan.base, setup.scored_by()),
         panels,
     }
