@@ -9,8 +9,8 @@
 and, on the first data set, prog with each way of making new blocks. Each run is a process of its own with one thread for the
 model and one for the loader; --jobs of them run at a time. A run that is there already is not made again, so that a comparison
 may be stopped and gone on with. Processor time is the process's user and system seconds; wall time is its own, and shown of runs
-alone that began while the machine had no more to do than cores. Top-1 is that of the last weights at the base size, measured by
-`bandfeed eval` after the clock has stopped.
+alone that had a core to themselves, so that it is within a fifth of their processor time. Top-1 is that of the last weights at
+the base size, measured by `bandfeed eval` after the clock has stopped.
 
 usage: python3 benches/growth/compare.py --bandfeed target/release/bandfeed --data FOLDER --out RUNS [--seeds 0 1] [--record FILE]
        FOLDER has four WebDataset shards (KEY.jpg and KEY.cls): imagenette96-{train,val}.tar, fast.ai's Imagenette brought to
@@ -203,7 +203,7 @@ def table(name, methods, results):
     for method, own in by_method.items():
         if not own:
             continue
-        quiet = [result["wall"] for result in own if result["load"] <= os.cpu_count() + 0.5]
+        quiet = [result["wall"] for result in own if result["wall"] < 1.2 * result["processor"]]
         averaged = [100 * result["top1_mean"] for result in own if result["top1_mean"] is not None]
         lines.append(
             f"| {method} | {mean_and_spread((100 * result['top1'] for result in own), '{:.1f}')} "
@@ -229,7 +229,10 @@ def mean(key, results):
 
 
 def share(key, results, full):
-    return f"{mean(key, results) / mean(key, full):.2f}" if full else "-"
+    """Of the full training of the same seed."""
+    whole = {result["seed"]: result[key] for result in full or []}
+    shares = [result[key] / whole[result["seed"]] for result in results if result["seed"] in whole]
+    return mean_and_spread(shares, "{:.2f}") if shares else "-"
 
 
 def ablation(name, results):
