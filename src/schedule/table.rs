@@ -158,7 +158,8 @@ impl Schedule {
     }
 }
 
-/// Reads `text`; whether the budget is enough for a search is left to the caller. `default_name` is for a table without a name; `origin` (a path) is named in errors.
+/// Reads `text`; whether the budget is enough for a search is left to the caller. `default_name` is for a table without a name;
+/// `origin` (a path) is named in errors.
 pub(super) fn read(text: &str, options: &Options, default_name: &str, origin: &str) -> Result<Schedule> {
     let refused = |error: toml::de::Error| Error::in_toml(origin, text, &error);
     let document = DeTable::parse(text).map_err(refused)?;
