@@ -123,17 +123,13 @@ impl Written {
         &self.staging.buffer
     }
 
-    /// Gives it back to the pool: the submission that copies from it was made.
+    /// Gives it back to the pool: the submission that copies from it was made. Within [`Device::scoped`], as that is.
     pub(crate) fn used(self) {
         let Self { mut staging, device } = self;
         let is_mapped = staging.is_mapped.clone();
-        let ask = || {
-            staging.buffer.map_async(wgpu::MapMode::Write, .., move |result| {
-                is_mapped.store(result.is_ok(), Ordering::Release);
-            });
-        };
-        // What cannot be mapped is never taken from the pool.
-        let _ = device.scoped(ask);
+        staging.buffer.map_async(wgpu::MapMode::Write, .., move |result| {
+            is_mapped.store(result.is_ok(), Ordering::Release);
+        });
         let mut pool = device.pool();
         staging.used_at = pool.uploads;
         pool.staging.push(staging);
@@ -362,7 +358,7 @@ mod tests {
         device.destroy();
         let error = shared.ask().unwrap_err().to_string();
         assert!(error.contains("the device is lost"), "{error}");
-        written.used();
+        let _ = shared.scoped(|| written.used());
         drop(readback);
         assert!(shared.staging(1024, |_| {}).is_err() && shared.download(&from, 16).is_err());
     }

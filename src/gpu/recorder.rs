@@ -128,7 +128,9 @@ impl<'a> Recorder<'a> {
             Ok(index)
         };
         let index = device.scoped(submit).map_err(|error| device.failed(&error))??;
-        let timed = timer.map(|timer| timer.request(launches.iter().map(|launch| launch.kernel.stem).collect()));
+        let stems = launches.iter().map(|launch| launch.kernel.stem).collect();
+        let request = || timer.map(|timer| timer.request(stems));
+        let timed = device.scoped(request).map_err(|error| device.failed(&error))?;
         device.check()?;
         Ok(Submitted { index, bytes: head_start + head_bytes, launches: launches.len(), words, timed })
     }

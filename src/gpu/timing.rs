@@ -55,7 +55,7 @@ impl Timer {
         Ok(())
     }
 
-    /// Asks for them, after the submission of launches with these names.
+    /// Asks for them, after the submission of launches with these names. Within [`Device::scoped`].
     pub(crate) fn request(mut self, stems: Vec<&'static str>) -> Timed {
         self.readback.request();
         Timed { readback: self.readback, stems }
