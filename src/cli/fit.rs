@@ -100,14 +100,13 @@ impl Fit {
         self.prog.check(name)?;
         let mut recipe = recipe.clone();
         recipe.rename(Some(name));
-        if name.ends_with(".toml") && recipe.search.is_none() {
+        if name.ends_with(".toml") {
+            let table = self.over(&recipe).table()?;
+            self.agrees_with(name, &table)?;
             // What the options say of the search is said of the table's.
-            recipe.search = self.over(&recipe).table()?.search().copied();
+            recipe.search = recipe.search.or(table.search().copied());
         }
         let preset = self.over(&recipe);
-        if name.ends_with(".toml") {
-            self.agrees_with(name, &preset.table()?)?;
-        }
         let schedule = preset.schedule()?;
         Ok((preset, schedule))
     }
